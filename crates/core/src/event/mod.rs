@@ -1,0 +1,549 @@
+//! Events: immutable, cheap to clone, with the attributes of CloudEvents 1.0.
+
+mod builder;
+mod extension;
+mod identity;
+mod metadata;
+pub(crate) mod rules;
+mod timestamp;
+
+pub use self::{builder::EventBuilder, extension::ExtensionValue, metadata::Metadata, timestamp::Timestamp};
+pub(crate) use self::{
+    extension::{Extensions, check_name},
+    identity::Identity,
+};
+
+use crate::{Error, EventData, EventType, Payload, Result};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{fmt, sync::Arc, time::SystemTime};
+
+/// The source of events for which none was given.
+pub const DEFAULT_SOURCE: &str = "/eventbus";
+
+/// Something that happened: an immutable record that is cheap to clone.
+///
+/// Build one with [`Event::new`] from a typed value, with [`Event::json`], or attribute by attribute with [`Event::builder`]. The
+/// `with_…` methods change attributes of an event that is still yours; on a clone they change that clone alone.
+///
+/// A value that breaks a rule, such as an empty source, does not panic: the event remembers the fault, and [`Event::check`] and every
+/// publish refuse it with [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the attribute and the rule.
+///
+/// ```
+/// use eventbus_core::Event;
+/// let event = Event::json("shop.opened", serde_json::json!({"at": 9}))?.with_source("/shop").with_user("u-1");
+/// assert_eq!(event.event_type(), &"shop.opened");
+/// assert_eq!(event.decode::<serde_json::Value>()?["at"], 9);
+/// # Ok::<(), eventbus_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Event(Arc<Inner>);
+
+#[derive(Clone)]
+pub(crate) struct Inner {
+    pub(crate) identity: Identity,
+    pub(crate) event_type: EventType,
+    /// `None` is [`DEFAULT_SOURCE`].
+    pub(crate) source: Option<Arc<str>>,
+    pub(crate) subject: Option<Box<str>>,
+    pub(crate) partition_key: Option<Box<str>>,
+    pub(crate) correlation_id: Option<Box<str>>,
+    pub(crate) causation_id: Option<Box<str>>,
+    pub(crate) schema_version: u32,
+    pub(crate) data: Payload,
+    /// What most events do not have.
+    pub(crate) rare: Option<Box<Rare>>,
+    /// The first fault of a value given to this event.
+    fault: Option<Error>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Rare {
+    pub(crate) metadata: Metadata,
+    pub(crate) traceparent: Option<Box<str>>,
+    pub(crate) tracestate: Option<Box<str>>,
+    pub(crate) data_schema: Option<Box<str>>,
+    pub(crate) extensions: Extensions,
+}
+
+static NO_METADATA: std::sync::LazyLock<Metadata> = std::sync::LazyLock::new(Metadata::new);
+
+impl Event {
+    /// An event of the type, version, subject and partition key that its data declares.
+    ///
+    /// The value itself is handed to handlers in the same process. A type name that breaks a rule is a compile error.
+    #[must_use]
+    pub fn new<T: EventData>(data: T) -> Self {
+        let (subject, partition_key) = (data.subject(), data.partition_key());
+        let mut event = Self::of(const { EventType::from_static(T::TYPE) }, Payload::typed(Arc::new(data)));
+        let inner = event.edit();
+        inner.schema_version = T::VERSION;
+        if let Some(subject) = subject {
+            inner.set_subject(&subject);
+        }
+        if let Some(key) = partition_key {
+            inner.set_partition_key(&key);
+        }
+        event
+    }
+
+    /// An event whose data is `value`, written as JSON now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a bad type name, [`ErrorKind::Encode`](crate::ErrorKind::Encode) for a value
+    /// without a JSON form.
+    pub fn json(event_type: impl AsRef<str>, value: impl Serialize) -> Result<Self> {
+        Ok(Self::of(EventType::new(event_type)?, Payload::json(&value)?))
+    }
+
+    /// An event, attribute by attribute.
+    pub fn builder(event_type: impl AsRef<str>) -> EventBuilder {
+        EventBuilder::new(event_type.as_ref())
+    }
+
+    pub(crate) fn of(event_type: EventType, data: Payload) -> Self {
+        Self::from_inner(Inner::new(event_type, data))
+    }
+
+    pub(crate) fn from_inner(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// What an event says.
+impl Event {
+    /// The id: the caller's, or a UUIDv7 made when it is first asked for or when the event is published.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.0.identity.id()
+    }
+
+    /// The type, which subscriptions match.
+    #[must_use]
+    pub fn event_type(&self) -> &EventType {
+        &self.0.event_type
+    }
+
+    /// What published the event: a URI-reference. Together with the id it identifies the event.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        self.0.source.as_deref().unwrap_or(DEFAULT_SOURCE)
+    }
+
+    /// What the event is about, within its source.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.0.subject.as_deref()
+    }
+
+    /// When it happened: the caller's time, or when the id was made. `None` only for a received event that has none.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        self.0.identity.time()
+    }
+
+    /// The data.
+    #[must_use]
+    pub fn data(&self) -> &Payload {
+        &self.0.data
+    }
+
+    /// The data as a `T`; in process it is the publisher's own value.
+    ///
+    /// # Errors
+    /// As [`Payload::decode`], naming the event.
+    pub fn decode<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<T>> {
+        self.0.data.decode().map_err(|error| error.during("decode").with("event_type", self.event_type()).with("id", self.id()))
+    }
+
+    /// The version of the data's schema, from 1.
+    #[must_use]
+    pub fn schema_version(&self) -> u32 {
+        self.0.schema_version
+    }
+
+    /// The schema of the data: an absolute URI.
+    #[must_use]
+    pub fn data_schema(&self) -> Option<&str> {
+        self.rare()?.data_schema.as_deref()
+    }
+
+    /// What links all the events of one business transaction.
+    #[must_use]
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.0.correlation_id.as_deref()
+    }
+
+    /// The id of the event that caused this one.
+    #[must_use]
+    pub fn causation_id(&self) -> Option<&str> {
+        self.0.causation_id.as_deref()
+    }
+
+    /// The key within which order is kept, where one was set.
+    #[must_use]
+    pub fn partition_key(&self) -> Option<&str> {
+        self.0.partition_key.as_deref()
+    }
+
+    /// The key within which [`Ordering::PerKey`](crate::Ordering::PerKey) keeps order: the partition key, else the subject.
+    #[must_use]
+    pub fn ordering_key(&self) -> Option<&str> {
+        self.partition_key().or_else(|| self.subject())
+    }
+
+    /// User, tenant, request, trace, and values of your own.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        self.rare().map_or(&NO_METADATA, |rare| &rare.metadata)
+    }
+
+    /// The W3C `traceparent`, as it was given.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.rare()?.traceparent.as_deref()
+    }
+
+    /// The W3C `tracestate`, as it was given.
+    #[must_use]
+    pub fn tracestate(&self) -> Option<&str> {
+        self.rare()?.tracestate.as_deref()
+    }
+
+    /// The extension attribute `name`, among those that have no method of their own.
+    #[must_use]
+    pub fn extension(&self, name: &str) -> Option<&ExtensionValue> {
+        self.rare()?.extensions.get(name)
+    }
+
+    /// All extension attributes that have no method of their own, by name.
+    pub fn extensions(&self) -> impl Iterator<Item = (&str, &ExtensionValue)> {
+        self.rare().into_iter().flat_map(|rare| rare.extensions.iter().map(|(name, value)| (&**name, value)))
+    }
+
+    /// Whether every value given to this event keeps the rules. Publishing checks this.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for the first that does not, naming the attribute, the value and the rule.
+    pub fn check(&self) -> Result<()> {
+        self.0.fault.clone().map_or(Ok(()), Err)
+    }
+
+    fn rare(&self) -> Option<&Rare> {
+        self.0.rare.as_deref()
+    }
+}
+
+/// What can still be changed. Each method changes this handle's event alone; clones made before keep theirs, under the same id.
+impl Event {
+    /// Sets the id. Together with the source it must be unique to the event.
+    #[must_use]
+    pub fn with_id(mut self, id: impl AsRef<str>) -> Self {
+        self.edit().set_id(id.as_ref());
+        self
+    }
+
+    /// Sets the source: a URI-reference such as `/shop`.
+    #[must_use]
+    pub fn with_source(mut self, source: impl AsRef<str>) -> Self {
+        self.edit().set_source(source.as_ref());
+        self
+    }
+
+    /// Sets the subject.
+    #[must_use]
+    pub fn with_subject(mut self, subject: impl AsRef<str>) -> Self {
+        self.edit().set_subject(subject.as_ref());
+        self
+    }
+
+    /// Sets when it happened.
+    #[must_use]
+    pub fn with_time(mut self, time: impl Into<Timestamp>) -> Self {
+        self.edit().identity.time = identity::Time::Given(time.into());
+        self
+    }
+
+    /// Sets the version of the data's schema, from 1.
+    #[must_use]
+    pub fn with_schema_version(mut self, version: u32) -> Self {
+        self.edit().set_schema_version(version);
+        self
+    }
+
+    /// Sets the schema of the data: an absolute URI.
+    #[must_use]
+    pub fn with_data_schema(mut self, schema: impl AsRef<str>) -> Self {
+        self.edit().set_data_schema(schema.as_ref());
+        self
+    }
+
+    /// Sets the correlation id.
+    #[must_use]
+    pub fn with_correlation(mut self, id: impl Into<String>) -> Self {
+        self.edit().correlation_id = Some(id.into().into());
+        self
+    }
+
+    /// Sets the causation id. [`caused_by`](Self::caused_by) does this and more.
+    #[must_use]
+    pub fn with_causation(mut self, id: impl Into<String>) -> Self {
+        self.edit().causation_id = Some(id.into().into());
+        self
+    }
+
+    /// Marks this event as caused by another: sets the causation id, and where this event has none of its own takes over the trace
+    /// context and the correlation id. A cause without a correlation id starts one: its own id.
+    #[must_use]
+    pub fn caused_by(mut self, cause: &Event) -> Self {
+        let inner = self.edit();
+        inner.causation_id = Some(cause.id().into());
+        if inner.correlation_id.is_none() {
+            inner.correlation_id = Some(cause.correlation_id().unwrap_or(cause.id()).into());
+        }
+        if let Some(from) = cause.rare() {
+            inner.inherit_trace(from);
+        }
+        self
+    }
+
+    /// Sets the key within which order is kept.
+    #[must_use]
+    pub fn with_partition_key(mut self, key: impl AsRef<str>) -> Self {
+        self.edit().set_partition_key(key.as_ref());
+        self
+    }
+
+    /// Sets the user in the metadata.
+    #[must_use]
+    pub fn with_user(mut self, id: impl Into<String>) -> Self {
+        self.edit().set_metadata_text("userid", id.into(), |metadata| &mut metadata.user_id);
+        self
+    }
+
+    /// Sets the tenant in the metadata.
+    #[must_use]
+    pub fn with_tenant(mut self, id: impl Into<String>) -> Self {
+        self.edit().set_metadata_text("tenantid", id.into(), |metadata| &mut metadata.tenant_id);
+        self
+    }
+
+    /// Sets the request in the metadata.
+    #[must_use]
+    pub fn with_request(mut self, id: impl Into<String>) -> Self {
+        self.edit().set_metadata_text("requestid", id.into(), |metadata| &mut metadata.request_id);
+        self
+    }
+
+    /// Sets the trace id in the metadata. For W3C trace context see [`with_trace_context`](Self::with_trace_context).
+    #[must_use]
+    pub fn with_trace(mut self, id: impl Into<String>) -> Self {
+        self.edit().set_metadata_text("traceid", id.into(), |metadata| &mut metadata.trace_id);
+        self
+    }
+
+    /// Sets a custom metadata value: any key, any JSON value.
+    #[must_use]
+    pub fn with_metadata(mut self, key: impl Into<String>, value: impl Serialize) -> Self {
+        let inner = self.edit();
+        let outcome = inner.rare_mut().metadata.insert(key, value);
+        inner.note(outcome);
+        self
+    }
+
+    /// Sets the W3C trace context. It is carried as it is; a malformed one never keeps an event from being delivered.
+    #[must_use]
+    pub fn with_trace_context(mut self, traceparent: impl Into<String>, tracestate: Option<String>) -> Self {
+        let rare = self.edit().rare_mut();
+        rare.traceparent = Some(traceparent.into().into());
+        rare.tracestate = tracestate.map(Into::into);
+        self
+    }
+
+    /// Sets an extension attribute: a name of 1 to 20 characters of `[a-z0-9]`.
+    #[must_use]
+    pub fn with_extension(mut self, name: impl AsRef<str>, value: impl Into<ExtensionValue>) -> Self {
+        self.edit().set_extension(name.as_ref(), value.into());
+        self
+    }
+
+    /// Removes an extension attribute.
+    #[must_use]
+    pub fn without_extension(mut self, name: &str) -> Self {
+        if self.extension(name).is_some() {
+            self.edit().rare_mut().extensions.remove(name);
+        }
+        self
+    }
+
+    /// Sets the event type, as a dead letter published under another type needs.
+    #[must_use]
+    pub fn with_type(mut self, event_type: EventType) -> Self {
+        self.edit().event_type = event_type;
+        self
+    }
+
+    pub(crate) fn edit(&mut self) -> &mut Inner {
+        if Arc::get_mut(&mut self.0).is_none() {
+            // A shared event settles its id and time before it is copied, so that both copies have the same.
+            self.0.identity.settle();
+        }
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+/// For those who write a backend.
+impl Event {
+    /// Gives the event its id and time if nobody has asked for them yet. True when this call made the id, which then is certainly new:
+    /// nobody can have published, stored or copied it before.
+    pub fn mint(&mut self) -> bool {
+        match Arc::get_mut(&mut self.0) {
+            Some(inner) => inner.identity.mint(),
+            None => {
+                self.0.identity.settle();
+                false
+            }
+        }
+    }
+
+    /// When [`mint`](Self::mint) or the first reader made the id; `None` where the id was given.
+    #[must_use]
+    pub fn minted_at(&self) -> Option<SystemTime> {
+        self.0.identity.minted_at()
+    }
+
+    /// The id as a number, where it is a UUID in canonical form.
+    #[must_use]
+    pub fn uuid(&self) -> Option<u128> {
+        self.0.identity.uuid()
+    }
+
+    /// Whether both handles are of the very same event in memory.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Inner {
+    pub(crate) fn new(event_type: EventType, data: Payload) -> Self {
+        Self {
+            identity: Identity::default(),
+            event_type,
+            source: None,
+            subject: None,
+            partition_key: None,
+            correlation_id: None,
+            causation_id: None,
+            schema_version: 1,
+            data,
+            rare: None,
+            fault: None,
+        }
+    }
+
+    pub(crate) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Remembers the first fault.
+    fn note(&mut self, outcome: Result<()>) {
+        if let Err(fault) = outcome
+            && self.fault.is_none()
+        {
+            self.fault = Some(fault);
+        }
+    }
+
+    fn set_id(&mut self, id: &str) {
+        self.note(rules::non_empty("id", id));
+        self.identity.set_id(id);
+    }
+
+    fn set_source(&mut self, source: &str) {
+        self.note(rules::uri_reference("source", source));
+        self.source = Some(source.into());
+    }
+
+    fn set_subject(&mut self, subject: &str) {
+        self.note(rules::non_empty("subject", subject));
+        self.subject = Some(subject.into());
+    }
+
+    fn set_partition_key(&mut self, key: &str) {
+        self.note(rules::non_empty("partitionkey", key));
+        self.partition_key = Some(key.into());
+    }
+
+    fn set_schema_version(&mut self, version: u32) {
+        if version == 0 || i32::try_from(version).is_err() {
+            self.note(Err(Error::invalid(format!("attribute 'schemaversion' {version}: it must be 1 to {}", i32::MAX))));
+        }
+        self.schema_version = version;
+    }
+
+    fn set_data_schema(&mut self, schema: &str) {
+        self.note(rules::absolute_uri("dataschema", schema));
+        self.rare_mut().data_schema = Some(schema.into());
+    }
+
+    fn set_metadata_text(&mut self, attribute: &str, value: String, field: impl FnOnce(&mut Metadata) -> &mut Option<String>) {
+        self.note(rules::text(attribute, &value));
+        *field(&mut self.rare_mut().metadata) = Some(value);
+    }
+
+    fn set_extension(&mut self, name: &str, value: ExtensionValue) {
+        self.note(extension::check_own_name(name).and_then(|()| value.check(name)));
+        self.rare_mut().extensions.insert(name.into(), value);
+    }
+
+    fn inherit_trace(&mut self, from: &Rare) {
+        let has_trace = |rare: &Rare| rare.traceparent.is_some() || rare.metadata.trace_id.is_some();
+        if !has_trace(from) || self.rare.as_deref().is_some_and(has_trace) {
+            return;
+        }
+        let rare = self.rare_mut();
+        rare.traceparent.clone_from(&from.traceparent);
+        rare.tracestate.clone_from(&from.tracestate);
+        rare.metadata.trace_id.clone_from(&from.metadata.trace_id);
+    }
+}
+
+/// Events are equal when every attribute and the data are.
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.same(other)
+            || self.id() == other.id()
+                && self.source() == other.source()
+                && self.event_type() == other.event_type()
+                && self.subject() == other.subject()
+                && self.time() == other.time()
+                && self.schema_version() == other.schema_version()
+                && self.data_schema() == other.data_schema()
+                && self.correlation_id() == other.correlation_id()
+                && self.causation_id() == other.causation_id()
+                && self.partition_key() == other.partition_key()
+                && self.traceparent() == other.traceparent()
+                && self.tracestate() == other.tracestate()
+                && self.metadata() == other.metadata()
+                && self.extensions().eq(other.extensions())
+                && self.data() == other.data()
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Event");
+        shown.field("id", &self.id()).field("type", self.event_type()).field("source", &self.source());
+        if let Some(subject) = self.subject() {
+            shown.field("subject", &subject);
+        }
+        shown.field("data", self.data()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
