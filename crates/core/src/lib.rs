@@ -27,8 +27,8 @@ pub use self::{
     event::{DEFAULT_SOURCE, Event, EventBuilder, ExtensionValue, Metadata, Timestamp},
     event_type::{EventType, MAX_LENGTH, MAX_TOKENS, is_valid_event_type},
     handler::{
-        BatchFn, Context, Data, FnHandler, FromDelivery, Handler, HandlerError, IntoBatchHandler, IntoBatchOutcome, IntoHandler,
-        IntoOutcome, Scope, Verdict,
+        BatchFn, Context, Data, EventBatch, FnHandler, FromDelivery, Handler, HandlerError, IntoBatchHandler, IntoBatchOutcome,
+        IntoHandler, IntoOutcome, Scope, Verdict,
     },
     pattern::{Pattern, PatternToken},
     payload::Payload,

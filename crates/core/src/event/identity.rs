@@ -15,17 +15,15 @@ use uuid::Uuid;
 
 #[derive(Clone, Default)]
 pub(crate) struct Identity {
-    id: Id,
+    /// `None` is the minted id.
+    given: Option<Box<str>>,
     pub(crate) time: Time,
-    minted: OnceLock<Minted>,
-}
-
-#[derive(Clone, Default)]
-enum Id {
-    /// A UUIDv7, as text once somebody wants to read it.
-    #[default]
-    Minted,
-    Given(Box<str>),
+    /// Made by the bus, which has the event to itself.
+    minted: Option<Minted>,
+    /// Made by whoever asked first, while others may have the event too.
+    asked: OnceLock<Box<Minted>>,
+    /// The minted id, once somebody wanted to read it.
+    text: OnceLock<IdText>,
 }
 
 #[derive(Clone, Default)]
@@ -38,62 +36,58 @@ pub(crate) enum Time {
     Absent,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Minted {
-    id: u128,
+    id: [u8; 16],
     at: SystemTime,
-    text: OnceLock<IdText>,
 }
 
 impl Identity {
     pub(crate) fn given(id: &str, time: Option<Timestamp>) -> Self {
-        Self { id: Id::Given(id.into()), time: time.map_or(Time::Absent, Time::Given), minted: OnceLock::new() }
+        Self { given: Some(id.into()), time: time.map_or(Time::Absent, Time::Given), ..Self::default() }
     }
 
     pub(crate) fn set_id(&mut self, id: &str) {
-        self.id = Id::Given(id.into());
+        self.given = Some(id.into());
     }
 
     /// Makes id and time if nobody has asked for them yet. True when this call made them, so that the id is certainly new.
     pub(crate) fn mint(&mut self) -> bool {
-        if self.minted.get_mut().is_some() || matches!(self.id, Id::Given(_)) {
+        if self.minted.is_some() || self.given.is_some() || self.asked.get_mut().is_some() {
             self.settle();
             return false;
         }
-        self.minted = OnceLock::from(Minted::now());
+        self.minted = Some(Minted::now());
         true
     }
 
     /// Makes what is not yet made, so that copies made from now on have the same id and time.
     pub(crate) fn settle(&self) {
-        if matches!(self.id, Id::Minted) || matches!(self.time, Time::Minted) {
+        if self.given.is_none() || matches!(self.time, Time::Minted) {
             self.minted();
         }
     }
 
     fn minted(&self) -> &Minted {
-        self.minted.get_or_init(Minted::now)
+        self.minted.as_ref().unwrap_or_else(|| self.asked.get_or_init(|| Box::new(Minted::now())))
     }
 
     pub(crate) fn id(&self) -> &str {
-        match &self.id {
-            Id::Given(id) => id,
-            Id::Minted => {
-                let minted = self.minted();
-                minted.text.get_or_init(|| IdText::of(minted.id)).as_str()
-            }
+        match &self.given {
+            Some(id) => id,
+            None => self.text.get_or_init(|| IdText::of(Uuid::from_bytes(self.minted().id))).as_str(),
         }
     }
 
     /// The id as a number where it is a UUID in its canonical form, so that an id compares equal whether it was made here or read.
     pub(crate) fn uuid(&self) -> Option<u128> {
-        match &self.id {
-            Id::Minted => Some(self.minted().id),
-            Id::Given(id) if id.len() == IdText::LENGTH => {
+        match &self.given {
+            None => Some(u128::from_be_bytes(self.minted().id)),
+            Some(id) if id.len() == IdText::LENGTH => {
                 let uuid = Uuid::try_parse(id).ok()?;
-                (IdText::of(uuid.as_u128()).as_str() == &**id).then_some(uuid.as_u128())
+                (IdText::of(uuid).as_str() == &**id).then_some(uuid.as_u128())
             }
-            Id::Given(_) => None,
+            Some(_) => None,
         }
     }
 
@@ -107,14 +101,14 @@ impl Identity {
 
     /// When the id was made, if it was made here.
     pub(crate) fn minted_at(&self) -> Option<SystemTime> {
-        self.minted.get().map(|minted| minted.at)
+        self.minted.as_ref().or_else(|| self.asked.get().map(|minted| &**minted)).map(|minted| minted.at)
     }
 }
 
 impl Minted {
     fn now() -> Self {
         let at = SystemTime::now();
-        Self { id: uuid_v7(at, rand::rng().random()), at, text: OnceLock::new() }
+        Self { id: uuid_v7(at, rand::rng().random()).to_be_bytes(), at }
     }
 }
 
@@ -136,9 +130,9 @@ struct IdText([u8; IdText::LENGTH]);
 impl IdText {
     const LENGTH: usize = uuid::fmt::Hyphenated::LENGTH;
 
-    fn of(id: u128) -> Self {
+    fn of(id: Uuid) -> Self {
         let mut text = [0; Self::LENGTH];
-        Uuid::from_u128(id).hyphenated().encode_lower(&mut text);
+        id.hyphenated().encode_lower(&mut text);
         Self(text)
     }
 

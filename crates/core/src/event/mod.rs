@@ -74,8 +74,8 @@ impl Event {
     #[must_use]
     pub fn new<T: EventData>(data: T) -> Self {
         let (subject, partition_key) = (data.subject(), data.partition_key());
-        let mut event = Self::of(const { EventType::from_static(T::TYPE) }, Payload::typed(Arc::new(data)));
-        let inner = event.edit();
+        const { assert!(T::VERSION >= 1, "schema versions start at 1") };
+        let mut inner = Inner::new(const { EventType::from_static(T::TYPE) }, Payload::typed(Arc::new(data)));
         inner.schema_version = T::VERSION;
         if let Some(subject) = subject {
             inner.set_subject(&subject);
@@ -83,7 +83,7 @@ impl Event {
         if let Some(key) = partition_key {
             inner.set_partition_key(&key);
         }
-        event
+        Self::from_inner(inner)
     }
 
     /// An event whose data is `value`, written as JSON now.
@@ -351,6 +351,23 @@ impl Event {
         let inner = self.edit();
         let outcome = inner.rare_mut().metadata.insert(key, value);
         inner.note(outcome);
+        self
+    }
+
+    /// Sets all of the metadata, in place of what there was.
+    #[must_use]
+    pub fn with_all_metadata(mut self, metadata: Metadata) -> Self {
+        let inner = self.edit();
+        let ids = [
+            ("userid", &metadata.user_id),
+            ("tenantid", &metadata.tenant_id),
+            ("requestid", &metadata.request_id),
+            ("traceid", &metadata.trace_id),
+        ];
+        for (attribute, id) in ids {
+            inner.note(id.as_deref().map_or(Ok(()), |id| rules::text(attribute, id)));
+        }
+        inner.rare_mut().metadata = metadata;
         self
     }
 

@@ -20,13 +20,28 @@ use std::{
 #[derive(Clone)]
 pub struct Context {
     slot: Arc<Slot>,
-    events: Arc<Vec<Event>>,
+    events: Arc<dyn EventBatch>,
     position: usize,
     attempt: u32,
     sequence: Option<u64>,
     deadline: Option<Instant>,
     generation: u64,
     bus: Option<Arc<dyn Bus>>,
+}
+
+/// Events that were received together, so that a delivery need not clone its event.
+pub trait EventBatch: Send + Sync + 'static {
+    /// The event at a position.
+    ///
+    /// # Panics
+    /// Where there is no such position.
+    fn event(&self, position: usize) -> &Event;
+}
+
+impl EventBatch for Vec<Event> {
+    fn event(&self, position: usize) -> &Event {
+        &self[position]
+    }
 }
 
 /// What is the same for every delivery of a subscription.
@@ -51,7 +66,7 @@ impl Context {
     /// The event being handled.
     #[must_use]
     pub fn event(&self) -> &Event {
-        &self.events[self.position]
+        self.events.event(self.position)
     }
 
     /// Which attempt this is, counted by the backend, from 1.
@@ -129,7 +144,7 @@ impl Context {
     }
 
     /// Turns to the events of another batch. What follows is [`begin`](Self::begin).
-    pub fn load(&mut self, events: Arc<Vec<Event>>) {
+    pub fn load(&mut self, events: Arc<dyn EventBatch>) {
         self.events = events;
         self.position = 0;
     }
@@ -147,7 +162,10 @@ impl Context {
 
     /// Ends the delivery: [`cancelled`](Self::cancelled) resolves in every clone that was made of it.
     pub fn end(&mut self) {
-        self.generation = self.slot.end();
+        // Without a clone there is nobody to tell.
+        if Arc::strong_count(&self.slot) > 1 {
+            self.generation = self.slot.end();
+        }
     }
 
     /// The same delivery, turned to another event of its batch.
@@ -207,7 +225,7 @@ impl fmt::Debug for Context {
             .field("subscription", &self.subscription())
             .field("group", &self.group())
             .field("attempt", &self.attempt)
-            .field("event", &self.events.get(self.position))
+            .field("event", self.event())
             .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ mod extract;
 mod function;
 
 pub use self::{
-    context::{Context, Scope},
+    context::{Context, EventBatch, Scope},
     error::{HandlerError, Verdict},
     extract::{Data, FromDelivery},
     function::{BatchFn, FnHandler, IntoBatchHandler, IntoBatchOutcome, IntoHandler, IntoOutcome},

@@ -277,6 +277,12 @@ impl Subscribe {
         self
     }
 
+    /// Whether it asks for batches.
+    #[must_use]
+    pub fn has_batch(&self) -> bool {
+        self.batch.is_some()
+    }
+
     /// Whether every value keeps the rules that hold on every backend.
     ///
     /// # Errors

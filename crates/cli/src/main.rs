@@ -1,0 +1,2 @@
+//! The eventbus program.
+fn main() {}

@@ -1,0 +1,107 @@
+//! Keeps the schedule filled.
+
+use super::{Shared, signal::Phase};
+use crate::{
+    Source,
+    source::{Fetched, Run},
+};
+use eventbus_core::{DeadLetterReason, Error, Retry};
+use std::{sync::Arc, time::Duration};
+
+/// The delays between fetches that fail.
+const AGAIN: Retry = Retry::exponential(Duration::from_millis(100)).max_delay(Duration::from_secs(5)).forever();
+
+impl<S: Source> Shared<S> {
+    /// Fetches as long as the subscription runs and there is room.
+    pub(super) async fn fetch(self: &Arc<Self>) {
+        let mut failures = 0;
+        loop {
+            let Some(room) = self.pulse.until(|| self.room()).await else { return };
+            let fetched = tokio::select! {
+                biased;
+                () = self.pulse.until(|| self.is_stopping().then_some(())) => return,
+                fetched = self.source.fetch(room) => fetched,
+            };
+            match fetched {
+                Ok(fetched) => {
+                    failures = 0;
+                    self.take_in(fetched);
+                }
+                Err(error) if error.is_retryable() => {
+                    failures += 1;
+                    self.context.reporter.report(|| error.clone().during("fetch").with("subscription", &self.settings.name));
+                    tracing::warn!(target: "eventbus", subscription = %self.settings.name, %error, "fetching failed, trying again");
+                    if self.pause_for(AGAIN.delay(failures, rand::random())).await {
+                        return;
+                    }
+                }
+                Err(error) => return self.fail(error.during("fetch")),
+            }
+        }
+    }
+
+    /// `Some(None)` ends the fetching, `None` waits.
+    fn room(&self) -> Option<Option<usize>> {
+        if self.is_stopping() {
+            return Some(None);
+        }
+        if self.is_paused() {
+            return None;
+        }
+        self.state().room(self.settings.concurrency, self.settings.buffer).map(|room| Some(room.min(self.source.prefetch())))
+    }
+
+    fn take_in(self: &Arc<Self>, fetched: Fetched<S::Token>) {
+        match fetched {
+            Fetched::Run(run) if self.settings.retry.allows_another(run.attempt().saturating_sub(1)) => self.schedule(run),
+            Fetched::Run(run) => self.give_up_at_once(&run),
+            Fetched::Undecodable(run, error) => self.refuse(&run, &error),
+            Fetched::Elsewhere(ticket) => {
+                self.state().schedule.open(ticket);
+                self.pulse.beat();
+                self.call_lanes(1);
+            }
+        }
+    }
+
+    fn schedule(&self, run: Run<S::Token>) {
+        let ready = {
+            let mut state = self.state();
+            state.schedule.insert(run);
+            state.schedule.ready_runs()
+        };
+        self.pulse.beat();
+        self.call_lanes(ready);
+    }
+
+    /// The attempts ran out while nobody was there to bury the event: every member died with it, or its lease ran out each time.
+    fn give_up_at_once(self: &Arc<Self>, run: &Run<S::Token>) {
+        let made = run.attempt().saturating_sub(1);
+        for position in run.range() {
+            self.source.progress().give_back(1);
+            self.counters.released.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let one = run.part(position..position + 1);
+            self.give_up(
+                one,
+                DeadLetterReason::Exhausted,
+                "no attempt settled the event: its handlers crashed, lost their lease, or ran out of time".to_owned(),
+                made,
+                None,
+            );
+        }
+    }
+
+    fn refuse(self: &Arc<Self>, run: &Run<S::Token>, error: &Error) {
+        for position in run.range() {
+            self.source.progress().give_back(1);
+            self.counters.released.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let one = run.part(position..position + 1);
+            self.give_up(one, DeadLetterReason::Undecodable, error.message().to_owned(), run.attempt(), None);
+        }
+    }
+
+    /// Waits; true where the subscription is stopping.
+    async fn pause_for(&self, delay: Duration) -> bool {
+        tokio::time::timeout(delay, self.lifecycle.until(Phase::Stopping)).await.is_ok()
+    }
+}

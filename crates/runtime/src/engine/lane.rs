@@ -1,0 +1,376 @@
+//! A lane runs handlers: one delivery after the other, or one batch after the other.
+
+use super::{
+    Shared,
+    failure::{self, Begun, Failure, Waiting},
+    schedule::Key,
+    signal::Phase,
+    span,
+    state::{Running, State},
+};
+use crate::{
+    Source,
+    source::{Outcome, Run, Settled, Ticket},
+};
+use eventbus_core::{Context, DeadLetterReason, Error, ErrorKind, Event, EventBatch, MIN_BACKOFF, Scope, Verdict};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+/// A lane's way through one run.
+struct Walk<T> {
+    lane: usize,
+    run: Run<T>,
+    key: Option<Key>,
+    /// The first delivery whose success is not known to the settling loop.
+    unreported: usize,
+    /// Deliveries put back that what follows in the key waits for.
+    gates: Vec<Ticket>,
+    /// Set where a dead letter is being stored, after which the key goes on.
+    key_passed_on: bool,
+    /// Since when the deliveries in `measured` took their time.
+    since: Instant,
+    measured: usize,
+    losses: u64,
+}
+
+/// How handlers ended, where that needs more than counting.
+enum Ended<T> {
+    /// The handler returned, panicked or ran out of time.
+    Returned(Result<T, Failure>),
+    /// The lease was lost: whatever came of it settles nothing.
+    Lost,
+    /// The close deadline passed.
+    Aborted,
+}
+
+impl<S: Source> Shared<S> {
+    /// Runs what may start, until the subscription stops.
+    pub(super) async fn lane(self: &Arc<Self>, lane: usize) {
+        // One context serves all deliveries of the lane, one after the other. Between them it holds on to no event.
+        let mut ctx: Option<Context> = None;
+        let nothing: Arc<dyn EventBatch> = Arc::new(Vec::new());
+        while let Some((run, key)) = self.wait_for_run(lane).await {
+            let ctx = ctx.get_or_insert_with(|| self.context(run.first().0));
+            match self.settings.batch {
+                None => self.walk(lane, run, key, ctx).await,
+                Some(batch) => {
+                    let run = self.gather(lane, run, batch).await;
+                    self.handle_batch(lane, run, key, ctx).await;
+                }
+            }
+            ctx.load(Arc::clone(&nothing));
+            if self.settings.concurrency > 1 {
+                tokio::task::consume_budget().await;
+            }
+        }
+    }
+
+    async fn wait_for_run(&self, lane: usize) -> Option<(Run<S::Token>, Option<Key>)> {
+        if self.settings.concurrency == 1 { self.pulse.until(|| self.next(lane)).await } else { self.ready.until(|| self.next(lane)).await }
+    }
+
+    /// `Some(None)` ends the lane, `None` waits.
+    fn next(&self, lane: usize) -> Option<Option<(Run<S::Token>, Option<Key>)>> {
+        if self.is_stopping() {
+            return Some(None);
+        }
+        if self.is_paused() {
+            return None;
+        }
+        let max = match (self.settings.batch, self.settings.concurrency) {
+            (Some(batch), _) => batch.max,
+            (None, 1) => usize::MAX,
+            // What one lane takes, others cannot: one at a time, so that a slow delivery holds back no other.
+            (None, _) => 1,
+        };
+        let mut state = self.state();
+        let run = state.schedule.take(max)?;
+        if std::mem::take(&mut state.wants_room) {
+            self.pulse.beat();
+        }
+        state.running.push(Running { lane, run: run.clone(), at_once: 1, lost: Vec::new() });
+        let key = state.key(run.first().0);
+        Some(Some((run, key)))
+    }
+
+    fn context(&self, event: &Event) -> Context {
+        let scope =
+            Scope { subscription: self.settings.name.clone(), group: self.settings.group.clone(), bus: Arc::clone(&self.context.bus) };
+        Context::new(scope, event.clone())
+    }
+
+    /// Handles the deliveries of a run one after the other, until one of them holds back the rest.
+    async fn walk(self: &Arc<Self>, lane: usize, run: Run<S::Token>, key: Option<Key>, ctx: &mut Context) {
+        let alone = self.is_alone();
+        let (batch, range) = (Arc::clone(run.batch()), run.range());
+        let mut walk = self.set_out(lane, run, key);
+        ctx.load(batch.clone());
+        for position in range.clone() {
+            if self.is_stopping() || self.is_paused() {
+                self.turn_back(&mut walk, position);
+                break;
+            }
+            if walk.losses != self.losses.load(Relaxed) && self.skip_lost(&mut walk, position) {
+                continue;
+            }
+            self.source.progress().start(alone);
+            let (event, token) = batch.get(position);
+            ctx.begin(position, walk.run.attempt(), self.source.sequence(token), self.deadline(&walk));
+            let span = span::process(self.context.backend, &self.settings.name, event, walk.run.attempt());
+            let beginning = failure::begin(&*self.handler, ctx, event);
+            let ended = match if span.is_disabled() { beginning.await } else { beginning.instrument(span.clone()).await } {
+                Begun::Done(outcome) => Ended::Returned(outcome),
+                Begun::Waiting(handling) => {
+                    // It may wait for long: what came before is reported now.
+                    self.report(&mut walk, position);
+                    self.source.progressed();
+                    self.wait(&walk, position, handling).instrument(span).await
+                }
+            };
+            ctx.end();
+            walk.measured += 1;
+            if let Ended::Returned(Ok(Ok(()))) = ended {
+                continue;
+            }
+            self.report(&mut walk, position);
+            walk.unreported = position + 1;
+            let goes_on = match ended {
+                Ended::Returned(outcome) => self.conclude(&mut walk, position, outcome.and_then(|handled| handled.map_err(Failure::Error))),
+                Ended::Lost => true,
+                Ended::Aborted => {
+                    self.abort_one(&walk, position);
+                    false
+                }
+            };
+            if !goes_on {
+                self.turn_back(&mut walk, position + 1);
+                break;
+            }
+        }
+        self.arrive(walk, range.end);
+    }
+
+    /// Handles all deliveries of a run at once and settles each by its own outcome.
+    async fn handle_batch(self: &Arc<Self>, lane: usize, run: Run<S::Token>, key: Option<Key>, ctx: &mut Context) {
+        let range = run.range();
+        let events = Arc::new(run.iter().map(|(event, _)| event.clone()).collect::<Vec<_>>());
+        let mut walk = self.set_out(lane, run, key);
+        for _ in range.clone() {
+            self.source.progress().start(self.is_alone());
+        }
+        ctx.load(events.clone());
+        ctx.begin(0, walk.run.attempt(), self.source.sequence(walk.run.first().1), self.deadline(&walk));
+        let span = span::process(self.context.backend, &self.settings.name, &events[0], walk.run.attempt());
+        let ended = match failure::begin_batch(&*self.handler, ctx, &events).instrument(span.clone()).await {
+            Begun::Done(outcome) => Ended::Returned(outcome),
+            Begun::Waiting(handling) => {
+                self.source.progressed();
+                self.wait(&walk, range.start, handling).instrument(span).await
+            }
+        };
+        ctx.end();
+        walk.measured += events.len();
+        let outcomes: Vec<Result<(), Failure>> = match ended {
+            Ended::Returned(Ok(outcomes)) if outcomes.len() == events.len() => {
+                outcomes.into_iter().map(|outcome| outcome.map_err(Failure::Error)).collect()
+            }
+            Ended::Returned(Ok(outcomes)) => {
+                events.iter().map(|_| Err(Failure::Miscounted { outcomes: outcomes.len(), events: events.len() })).collect()
+            }
+            Ended::Returned(Err(failure)) => events.iter().map(|_| Err(failure.again())).collect(),
+            Ended::Lost => {
+                walk.unreported = range.end;
+                Vec::new()
+            }
+            Ended::Aborted => {
+                range.clone().for_each(|position| self.abort_one(&walk, position));
+                walk.unreported = range.end;
+                Vec::new()
+            }
+        };
+        for (position, outcome) in range.clone().zip(outcomes) {
+            if outcome.is_err() {
+                self.report(&mut walk, position);
+                walk.unreported = position + 1;
+                self.conclude(&mut walk, position, outcome);
+            }
+        }
+        self.arrive(walk, range.end);
+    }
+
+    /// Adds to a run what else may be handled with it, waiting for more as long as the batch allows.
+    async fn gather(&self, lane: usize, first: Run<S::Token>, batch: eventbus_core::Batch) -> Run<S::Token> {
+        let mut runs = vec![first];
+        let mut fill = || {
+            let mut state = self.state();
+            let mut len: usize = runs.iter().map(Run::len).sum();
+            while len < batch.max
+                && let Some(more) = state.schedule.take_more(&runs[0], batch.max - len)
+            {
+                len += more.len();
+                runs.push(more);
+            }
+            if std::mem::take(&mut state.wants_room) {
+                self.pulse.beat();
+            }
+            (len >= batch.max || self.is_stopping()).then_some(())
+        };
+        // When the time is up, what has come is all there is.
+        if self.settings.concurrency == 1 {
+            let _ = tokio::time::timeout(batch.wait, self.pulse.until(fill)).await;
+        } else {
+            let _ = tokio::time::timeout(batch.wait, self.ready.until(&mut fill)).await;
+        }
+        let run = Run::joined(runs);
+        let mut state = self.state();
+        if let Some(running) = state.running.iter_mut().find(|running| running.lane == lane) {
+            running.run = run.clone();
+            running.at_once = run.len();
+        }
+        run
+    }
+
+    /// Waits for a handler: until it returns, runs out of time, loses its lease, or is aborted.
+    async fn wait<T>(&self, walk: &Walk<S::Token>, position: usize, handling: Waiting<'_, T>) -> Ended<T> {
+        let lost = self.lost.until(|| self.state().has_lost(walk.lane, position).then_some(()));
+        tokio::select! {
+            biased;
+            returned = handling => Ended::Returned(returned),
+            () = lost => Ended::Lost,
+            () = self.lifecycle.until(Phase::Aborting) => Ended::Aborted,
+            () = tokio::time::sleep(self.settings.timeout) => Ended::Returned(Err(Failure::Timeout(self.settings.timeout))),
+        }
+    }
+
+    /// Whether only the task of this lane counts progress.
+    fn is_alone(&self) -> bool {
+        self.settings.concurrency == 1 && self.source.lease().is_none()
+    }
+
+    fn set_out(&self, lane: usize, run: Run<S::Token>, key: Option<Key>) -> Walk<S::Token> {
+        let (unreported, losses) = (run.range().start, self.losses.load(Relaxed));
+        Walk { lane, run, key, unreported, gates: Vec::new(), key_passed_on: false, since: Instant::now(), measured: 0, losses }
+    }
+
+    fn deadline(&self, walk: &Walk<S::Token>) -> Option<std::time::Instant> {
+        Some((walk.since + self.settings.timeout).into_std())
+    }
+
+    /// Decides what becomes of a delivery. Returns whether the next one of the run may start.
+    fn conclude(self: &Arc<Self>, walk: &mut Walk<S::Token>, position: usize, outcome: Result<(), Failure>) -> bool {
+        let Err(failure) = outcome else {
+            self.state().settled.push(Settled { run: walk.run.part(position..position + 1), outcome: Outcome::Ack });
+            return true;
+        };
+        let one = walk.run.part(position..position + 1);
+        let attempt = one.attempt();
+        let event = one.first().0;
+        self.metrics().failed(failure.kind());
+        self.context.reporter.report(|| {
+            Error::new(ErrorKind::Handler, failure.to_string())
+                .during("handle")
+                .with("subscription", &self.settings.name)
+                .with("event_type", event.event_type())
+                .with("id", event.id())
+                .with("attempt", attempt)
+        });
+        let verdict = failure.verdict();
+        let reason = match verdict {
+            Verdict::Reject => Some(DeadLetterReason::Rejected),
+            _ if !self.settings.retry.allows_another(attempt) => Some(DeadLetterReason::Exhausted),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            walk.key_passed_on |= walk.key.is_some();
+            self.give_up(one, reason, failure.to_string(), attempt, walk.key);
+            return walk.key.is_none();
+        }
+        let after = match verdict {
+            Verdict::RetryAfter(delay) => delay.max(MIN_BACKOFF),
+            _ => self.settings.retry.delay(attempt, rand::random()),
+        };
+        tracing::debug!(target: "eventbus", subscription = %self.settings.name, id = event.id(), attempt, ?after, error = %failure, "an attempt failed");
+        let mut state = self.state();
+        let ticket = walk.key.map(|_| state.ticket());
+        walk.gates.extend(ticket);
+        state.settled.push(Settled { run: one, outcome: Outcome::Retry { after, ticket } });
+        walk.key.is_none()
+    }
+
+    /// The close deadline passed while a handler had this delivery: it goes back as a failed attempt.
+    fn abort_one(&self, walk: &Walk<S::Token>, position: usize) {
+        self.counters.aborted.fetch_add(1, Relaxed);
+        let run = walk.run.part(position..position + 1);
+        self.state().settled.push(Settled { run, outcome: Outcome::Retry { after: MIN_BACKOFF, ticket: None } });
+    }
+
+    /// Gives back what was not started.
+    fn turn_back(&self, walk: &mut Walk<S::Token>, from: usize) {
+        self.report(walk, from.min(walk.run.range().end));
+        walk.unreported = walk.run.range().end;
+        if from < walk.run.range().end {
+            let rest = walk.run.part(from..walk.run.range().end);
+            self.state().schedule.give_back(walk.key, rest);
+        }
+    }
+
+    fn skip_lost(&self, walk: &mut Walk<S::Token>, position: usize) -> bool {
+        let lost = self.state().has_lost(walk.lane, position);
+        if lost {
+            self.report(walk, position);
+            walk.unreported = position + 1;
+            self.source.progress().give_back(1);
+            self.counters.released.fetch_add(1, Relaxed);
+        } else {
+            // Another lane's, or a later one of this run: looked up again when there is a further loss, or at that position.
+            walk.losses = if self.state().has_lost_any(walk.lane) { walk.losses } else { self.losses.load(Relaxed) };
+        }
+        lost
+    }
+
+    /// Reports that everything before `end` was handled, and how long that took.
+    fn report(&self, walk: &mut Walk<S::Token>, end: usize) {
+        let mut state = self.state();
+        if self.note(walk, end, &mut state) {
+            drop(state);
+            self.pulse.beat();
+        }
+    }
+
+    /// Returns whether there is something to settle.
+    fn note(&self, walk: &mut Walk<S::Token>, end: usize, state: &mut State<S::Token>) -> bool {
+        let count = std::mem::take(&mut walk.measured);
+        if count > 0 {
+            let took = walk.since.elapsed();
+            walk.since += took;
+            state.pace.note(count, took);
+            self.counters.handling_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+            let metrics = self.metrics();
+            metrics.delivered.increment(count as u64);
+            metrics.handling.record_many(took.as_secs_f64() / count as f64, count);
+        }
+        let handled = walk.unreported < end;
+        if handled {
+            state.settled.push(Settled { run: walk.run.part(walk.unreported..end), outcome: Outcome::Ack });
+            walk.unreported = end;
+        }
+        handled
+    }
+
+    /// Ends the run: what waits for its key goes on, unless something it has to wait for was put back.
+    fn arrive(&self, mut walk: Walk<S::Token>, end: usize) {
+        let mut state = self.state();
+        self.note(&mut walk, end, &mut state);
+        state.running.retain(|running| running.lane != walk.lane);
+        if !walk.key_passed_on {
+            state.schedule.finish(walk.key, std::mem::take(&mut walk.gates));
+        }
+        let ready = state.schedule.ready_runs();
+        drop(state);
+        // Its deliveries are let go of before the settling loop looks at them, so that it can be the last to do so.
+        drop(walk);
+        self.pulse.beat();
+        self.call_lanes(ready);
+    }
+}

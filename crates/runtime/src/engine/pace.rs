@@ -1,0 +1,50 @@
+//! How far ahead of its handlers a subscription fetches.
+
+use std::time::Duration;
+
+/// How much work a member may hold that it has not started. More would keep it from members that have nothing to do.
+const AHEAD: Duration = Duration::from_millis(250);
+
+/// A moving average of how long handlers take.
+pub(super) struct Pace {
+    nanos: f64,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        // Nothing is known yet: a guess on the slow side.
+        Self { nanos: 1_000_000.0 }
+    }
+
+    /// Takes in that `count` deliveries took this long.
+    pub(super) fn note(&mut self, count: usize, took: Duration) {
+        if count > 0 {
+            let each = took.as_nanos() as f64 / count as f64;
+            self.nanos += (each - self.nanos) * 0.25;
+        }
+    }
+
+    /// How many deliveries may be fetched ahead, from 1, for this many handlers.
+    pub(super) fn ahead(&self, handlers: usize) -> usize {
+        let each = self.nanos.max(1.0);
+        ((AHEAD.as_nanos() as f64 / each) as usize).saturating_mul(handlers).max(handlers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_handlers_get_one_each_and_fast_ones_many() {
+        let mut pace = Pace::new();
+        for _ in 0..50 {
+            pace.note(1, Duration::from_secs(10));
+        }
+        assert_eq!(pace.ahead(8), 8);
+        for _ in 0..200 {
+            pace.note(100, Duration::from_micros(100));
+        }
+        assert!(pace.ahead(1) > 100_000);
+    }
+}

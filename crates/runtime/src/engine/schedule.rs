@@ -1,0 +1,269 @@
+//! What may run now: the order of deliveries within one subscription.
+//!
+//! Pure bookkeeping, without waiting and without locks, so that it can be checked against a model.
+
+use crate::{Run, source::Ticket};
+use eventbus_core::{Event, Ordering};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::BuildHasher as _,
+};
+
+/// Deliveries that were fetched and not yet started.
+///
+/// Deliveries with the same key run one after the other. `Strict` is one key for all, `Unordered` no key at all.
+pub(super) struct Schedule<T> {
+    ordering: Ordering,
+    hasher: foldhash::fast::RandomState,
+    /// What may start at once.
+    ready: VecDeque<Run<T>>,
+    /// Keys of which something is ready, running, or put back to be tried again.
+    keys: HashMap<Key, Queue<T>, foldhash::fast::RandomState>,
+    /// Deliveries in here, ready or not.
+    len: usize,
+    /// Deliveries put back that something here waits for.
+    gates: usize,
+}
+
+/// The hash of an ordering key. Two keys with one hash wait for each other needlessly, which does no harm.
+pub(super) type Key = u64;
+
+/// What waits for its turn behind others of its key.
+struct Queue<T> {
+    /// Whether something of this key is ready or running.
+    busy: bool,
+    /// Deliveries that were put back and must come back before what waits may go on.
+    gates: Vec<Ticket>,
+    /// Such deliveries, come back.
+    returned: VecDeque<Run<T>>,
+    waiting: VecDeque<Run<T>>,
+}
+
+impl<T> Schedule<T> {
+    pub(super) fn new(ordering: Ordering) -> Self {
+        Self { ordering, hasher: Default::default(), ready: VecDeque::new(), keys: HashMap::default(), len: 0, gates: 0 }
+    }
+
+    /// How many deliveries are in here.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether something in here waits for a delivery that was put back.
+    pub(super) fn has_gates(&self) -> bool {
+        self.gates > 0
+    }
+
+    /// How many runs may start at once.
+    pub(super) fn ready_runs(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The key that an event has under this ordering.
+    pub(super) fn key(&self, event: &Event) -> Option<Key> {
+        match self.ordering {
+            Ordering::Strict => Some(0),
+            Ordering::PerKey => event.ordering_key().map(|key| self.hasher.hash_one(key)),
+            _ => None,
+        }
+    }
+
+    /// Takes in what was fetched.
+    pub(super) fn insert(&mut self, run: Run<T>) {
+        self.len += run.len();
+        let key = self.key(run.first().0);
+        if let (Some(ticket), Some(key)) = (run.ticket(), key)
+            && let Some(queue) = self.keys.get_mut(&key)
+            && let Some(gate) = queue.gates.iter().position(|gate| *gate == ticket)
+        {
+            queue.gates.remove(gate);
+            self.gates -= 1;
+            queue.returned.push_back(run);
+            self.advance(key);
+            return;
+        }
+        match (self.ordering, key) {
+            (Ordering::PerKey, _) => self.insert_by_key(run),
+            (_, Some(key)) => self.insert_keyed(key, run),
+            (_, None) => self.ready.push_back(run),
+        }
+    }
+
+    /// Cuts a run where the key changes.
+    fn insert_by_key(&mut self, mut run: Run<T>) {
+        loop {
+            let key = self.key(run.first().0);
+            let same = run.iter().take_while(|(event, _)| self.key(event) == key).count();
+            // Without a key there is no order to keep, so each may go to another handler.
+            let rest = run.split_off(if key.is_some() { same } else { 1 });
+            match key {
+                Some(key) => self.insert_keyed(key, run),
+                None => self.ready.push_back(run),
+            }
+            match rest {
+                Some(rest) => run = rest,
+                None => return,
+            }
+        }
+    }
+
+    fn insert_keyed(&mut self, key: Key, run: Run<T>) {
+        match self.keys.get_mut(&key) {
+            Some(queue) => queue.waiting.push_back(run),
+            None => {
+                self.keys.insert(key, Queue { busy: true, gates: Vec::new(), returned: VecDeque::new(), waiting: VecDeque::new() });
+                self.ready.push_back(run);
+            }
+        }
+    }
+
+    /// Starts what may start, at most `max` deliveries. What was taken with a key must be [finished](Self::finish).
+    pub(super) fn take(&mut self, max: usize) -> Option<Run<T>> {
+        let mut run = self.ready.pop_front()?;
+        if let Some(rest) = run.split_off(max) {
+            match self.key(rest.first().0) {
+                Some(key) => self.wait_first(key, rest),
+                None => self.ready.push_front(rest),
+            }
+        }
+        self.len -= run.len();
+        Some(run)
+    }
+
+    /// Starts more of what may run together with a run that was just taken, for a batch: on the same attempt, at most `max`.
+    pub(super) fn take_more(&mut self, with: &Run<T>, max: usize) -> Option<Run<T>> {
+        let queue = match (self.ordering, self.key(with.first().0)) {
+            (Ordering::Strict, Some(key)) => {
+                let queue = self.keys.get_mut(&key)?;
+                if queue.gates.is_empty() && queue.returned.is_empty() { &mut queue.waiting } else { return None }
+            }
+            _ => &mut self.ready,
+        };
+        if queue.front()?.attempt() != with.attempt() {
+            return None;
+        }
+        let mut run = queue.pop_front()?;
+        if let Some(rest) = run.split_off(max) {
+            queue.push_front(rest);
+        }
+        self.len -= run.len();
+        Some(run)
+    }
+
+    /// Ends what was taken of a key. Deliveries that were put back are in `gates`: what waits goes on when they have come back.
+    pub(super) fn finish(&mut self, key: Option<Key>, gates: impl IntoIterator<Item = Ticket>) {
+        let Some(key) = key else { return };
+        if let Some(queue) = self.keys.get_mut(&key) {
+            queue.busy = false;
+            let before = queue.gates.len();
+            queue.gates.extend(gates);
+            self.gates += queue.gates.len() - before;
+        }
+        self.advance(key);
+    }
+
+    /// Gives back the end of a run that was not started. It stays before everything that came later.
+    pub(super) fn give_back(&mut self, key: Option<Key>, run: Run<T>) {
+        self.len += run.len();
+        match key {
+            Some(key) => self.wait_first(key, run),
+            None => self.ready.push_front(run),
+        }
+    }
+
+    /// A delivery that was put back will not return: what waits for it goes on.
+    pub(super) fn open(&mut self, ticket: Ticket) {
+        let waiting = self.keys.iter_mut().find_map(|(key, queue)| {
+            let gate = queue.gates.iter().position(|gate| *gate == ticket)?;
+            queue.gates.remove(gate);
+            Some(*key)
+        });
+        if let Some(key) = waiting {
+            self.gates -= 1;
+            self.advance(key);
+        }
+    }
+
+    /// Removes a delivery that this consumer has lost. Returns whether it was in here.
+    pub(super) fn remove(&mut self, lost: &Run<T>) -> bool {
+        let key = self.key(lost.first().0);
+        if let Some((at, before, after)) = cut_out(&mut self.ready, lost) {
+            self.len -= 1;
+            match (key, before, after) {
+                (None, before, after) => [after, before].into_iter().flatten().for_each(|run| self.ready.insert(at, run)),
+                // Of one key only one run is ready at a time.
+                (Some(key), Some(before), after) => {
+                    self.ready.insert(at, before);
+                    after.into_iter().for_each(|run| self.wait_first(key, run));
+                }
+                (Some(_), None, Some(after)) => self.ready.insert(at, after),
+                (Some(_), None, None) => self.finish(key, []),
+            }
+            return true;
+        }
+        let queues = self.keys.values_mut().flat_map(|queue| [&mut queue.returned, &mut queue.waiting]);
+        for queue in queues {
+            if let Some((at, before, after)) = cut_out(queue, lost) {
+                [after, before].into_iter().flatten().for_each(|run| queue.insert(at, run));
+                self.len -= 1;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Everything that was not started, to be released.
+    pub(super) fn drain(&mut self) -> Vec<Run<T>> {
+        self.len = 0;
+        self.gates = 0;
+        let mut all: Vec<_> = self.ready.drain(..).collect();
+        for (_, mut queue) in self.keys.drain() {
+            all.extend(queue.returned.drain(..));
+            all.extend(queue.waiting.drain(..));
+        }
+        all
+    }
+
+    /// Everything in here.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Run<T>> {
+        self.ready.iter().chain(self.keys.values().flat_map(|queue| queue.returned.iter().chain(&queue.waiting)))
+    }
+
+    fn wait_first(&mut self, key: Key, run: Run<T>) {
+        if let Some(queue) = self.keys.get_mut(&key) {
+            queue.waiting.push_front(run);
+        }
+    }
+
+    /// Makes ready what comes next of a key, if nothing of it is under way.
+    fn advance(&mut self, key: Key) {
+        let Some(queue) = self.keys.get_mut(&key) else { return };
+        if queue.busy {
+            return;
+        }
+        let next = queue.returned.pop_front().or_else(|| if queue.gates.is_empty() { queue.waiting.pop_front() } else { None });
+        match next {
+            Some(run) => {
+                queue.busy = true;
+                self.ready.push_back(run);
+            }
+            None if queue.gates.is_empty() => {
+                self.keys.remove(&key);
+            }
+            None => {}
+        }
+    }
+}
+
+/// Takes the run that holds a delivery out of a queue: where it stood, and its parts before and after the delivery.
+fn cut_out<T>(queue: &mut VecDeque<Run<T>>, lost: &Run<T>) -> Option<(usize, Option<Run<T>>, Option<Run<T>>)> {
+    let at = queue.iter().position(|run| std::sync::Arc::ptr_eq(run.batch(), lost.batch()) && run.range().contains(&lost.range().start))?;
+    let mut run = queue.remove(at)?;
+    let before = lost.range().start - run.range().start;
+    let after = run.split_off(before + 1);
+    let before = (before > 0).then(|| run.part(run.range().start..lost.range().start));
+    Some((at, before, after))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! Hands outcomes back to the source.
+
+use super::{Shared, signal::Phase};
+use crate::{
+    Source,
+    source::{Outcome, Settled},
+};
+use eventbus_core::Retry;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+/// The delays between attempts to settle.
+const AGAIN: Retry = Retry::exponential(Duration::from_millis(100)).max_delay(Duration::from_secs(5)).forever();
+
+impl<S: Source> Shared<S> {
+    /// Settles whatever has an outcome, all that has gathered at once, until nothing can follow.
+    pub(super) async fn settle(&self) {
+        let mut settled = Vec::new();
+        let mut failures = 0;
+        loop {
+            let more = self.pulse.until(|| self.outcomes(&mut settled)).await;
+            if !more {
+                return;
+            }
+            while !settled.is_empty() {
+                let before = Tally::of(&settled);
+                let outcome = self.source.settle(&mut settled).await;
+                self.count(&before, &Tally::of(&settled));
+                match outcome {
+                    Ok(()) => failures = 0,
+                    Err(error) => {
+                        failures += 1;
+                        self.context.reporter.report(|| error.clone().during("settle").with("subscription", &self.settings.name));
+                        tracing::warn!(target: "eventbus", subscription = %self.settings.name, %error, "settling failed, trying again");
+                        if tokio::time::timeout(AGAIN.delay(failures, rand::random()), self.lifecycle.until(Phase::Aborting)).await.is_ok()
+                        {
+                            // The backend will deliver again what it was not told about.
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what has gathered. `Some(false)` when nothing can follow, `None` while there is nothing yet.
+    fn outcomes(&self, settled: &mut Vec<Settled<S::Token>>) -> Option<bool> {
+        let mut state = self.state();
+        if state.settled.is_empty() {
+            return self.lifecycle.reached(Phase::Finishing).then_some(false);
+        }
+        std::mem::swap(&mut state.settled, settled);
+        Some(true)
+    }
+
+    /// Counts what was settled: what there was, less what is left.
+    fn count(&self, before: &Tally, left: &Tally) {
+        let (acked, retried) = (before.acked - left.acked, before.retried - left.retried);
+        if acked > 0 {
+            self.counters.acked.fetch_add(acked, Relaxed);
+            self.metrics().acked.increment(acked);
+        }
+        if retried > 0 {
+            self.counters.retried.fetch_add(retried, Relaxed);
+            self.metrics().retried.increment(retried);
+        }
+    }
+}
+
+struct Tally {
+    acked: u64,
+    retried: u64,
+}
+
+impl Tally {
+    fn of<T>(settled: &[Settled<T>]) -> Self {
+        let mut tally = Self { acked: 0, retried: 0 };
+        for Settled { run, outcome } in settled {
+            match outcome {
+                Outcome::Ack => tally.acked += run.len() as u64,
+                Outcome::Retry { .. } => tally.retried += run.len() as u64,
+                Outcome::Release => {}
+            }
+        }
+        tally
+    }
+}
