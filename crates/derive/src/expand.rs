@@ -34,7 +34,10 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
 /// The method that returns a field as text.
 fn accessor(input: &DeriveInput, method: &str, field: &LitStr) -> Result<TokenStream> {
     let Data::Struct(data) = &input.data else {
-        return Err(Error::new(field.span(), format!("only a struct has fields to be its {method}: implement EventData by hand for `{}`", input.ident)));
+        return Err(Error::new(
+            field.span(),
+            format!("only a struct has fields to be its {method}: implement EventData by hand for `{}`", input.ident),
+        ));
     };
     let wanted = field.value();
     let mut members = data.fields.members();

@@ -4,21 +4,28 @@ use std::time::Duration;
 
 #[derive(Debug, Clone, Serialize, Deserialize, EventData)]
 #[event(type = "order.placed", version = 1, subject = "order_id")]
-struct OrderPlaced { order_id: String, total_cents: u64 }
+struct OrderPlaced {
+    order_id: String,
+    total_cents: u64,
+}
 
 #[derive(Debug, Clone, Serialize, Deserialize, EventData)]
 #[event(type = "invoice.sent")]
-struct InvoiceSent { order_id: String }
+struct InvoiceSent {
+    order_id: String,
+}
 
 async fn bill(ctx: Context, Data(order): Data<OrderPlaced>) -> Result<(), HandlerError> {
-    if order.total_cents == 0 { return Err(HandlerError::reject("empty order")); }
+    if order.total_cents == 0 {
+        return Err(HandlerError::reject("empty order"));
+    }
     ctx.publish(Event::new(InvoiceSent { order_id: order.order_id.clone() })).await?;
     Ok(())
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let bus: std::sync::Arc<dyn Bus> = eventbus::connect("memory:").await?;      // or nats://…, redis://…
+    let bus: std::sync::Arc<dyn Bus> = eventbus::connect("memory:").await?; // or nats://…, redis://…
     bus.on(
         Subscribe::to("order.placed")
             .group("billing")
@@ -27,11 +34,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             .retry(Retry::exponential(Duration::from_millis(100)).max_attempts(5))
             .timeout(Duration::from_secs(30)),
         bill,
-    ).await?;
-    bus.on("*", |event: Event| async move { println!("{} {}", event.event_type(), event.id()); }).await?;
+    )
+    .await?;
+    bus.on("*", |event: Event| async move {
+        println!("{} {}", event.event_type(), event.id());
+    })
+    .await?;
 
     let placed = Event::new(OrderPlaced { order_id: "o-1".into(), total_cents: 4200 })
-        .with_source("/shop").with_correlation("c-1").with_user("u-1").with_metadata("region", "eu");
+        .with_source("/shop")
+        .with_correlation("c-1")
+        .with_user("u-1")
+        .with_metadata("region", "eu");
     bus.publish(placed).await?;
     bus.publish(Event::json("shop.opened", serde_json::json!({"at": 9}))?).await?;
     bus.close().await?;

@@ -37,9 +37,12 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Bus>> {
 
 fn no_backend(scheme: &str) -> Error {
     let message = match BACKENDS.iter().find(|(name, ..)| *name == scheme) {
-        Some((_, feature, _)) => format!("{scheme}: needs the feature {feature:?} of the crate eventbus, which is off; add features = [{feature:?}] to the dependency"),
+        Some((_, feature, _)) => format!(
+            "{scheme}: needs the feature {feature:?} of the crate eventbus, which is off; add features = [{feature:?}] to the dependency"
+        ),
         None => {
-            let known: Vec<_> = BACKENDS.iter().map(|(name, _, on)| if *on { format!("{name}:") } else { format!("{name}: (feature off)") }).collect();
+            let known: Vec<_> =
+                BACKENDS.iter().map(|(name, _, on)| if *on { format!("{name}:") } else { format!("{name}: (feature off)") }).collect();
             format!("there is no backend for {scheme:?} URLs; there are {}", known.join(", "))
         }
     };

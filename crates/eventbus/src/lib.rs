@@ -49,18 +49,20 @@ mod connect;
 
 pub use connect::connect;
 pub use eventbus_core::{
-    Batch, BatchFn, Bus, BusFuture, BusStats, Capabilities, Context, DEFAULT_SOURCE, Data, DeadLetter, DeadLetterFilter, DeadLetterPolicy, DeadLetterReason,
-    DeadLetters, Error, ErrorKind, ErrorStream, Event, EventBuilder, EventData, EventType, ExtensionValue, FnHandler, FromDelivery, GroupStats, Handler,
-    HandlerError, Health, HealthState, Inbox, IntoBatchHandler, IntoBatchOutcome, IntoHandler, IntoOutcome, IntoPatterns, MAX_DURATION, MAX_LENGTH, MAX_TOKENS,
-    MIN_BACKOFF, Metadata, Ordering, Overflow, Pattern, PatternToken, Payload, Plan, Receipt, ReplyTransport, Result, Retry, Start, Subscribe, Subscription,
-    SubscriptionControl, SubscriptionGuard, SubscriptionStats, Timestamp, Verdict, async_trait, cloudevents, is_valid_event_type,
+    Batch, BatchFn, Bus, BusFuture, BusStats, Capabilities, Context, DEFAULT_SOURCE, Data, DeadLetter, DeadLetterFilter, DeadLetterPolicy,
+    DeadLetterReason, DeadLetters, Error, ErrorKind, ErrorStream, Event, EventBuilder, EventData, EventType, ExtensionValue, FnHandler,
+    FromDelivery, GroupStats, Handler, HandlerError, Health, HealthState, Inbox, IntoBatchHandler, IntoBatchOutcome, IntoHandler,
+    IntoOutcome, IntoPatterns, MAX_DURATION, MAX_LENGTH, MAX_TOKENS, MIN_BACKOFF, Metadata, Ordering, Overflow, Pattern, PatternToken,
+    Payload, Plan, Receipt, ReplyTransport, Result, Retry, Start, Subscribe, Subscription, SubscriptionControl, SubscriptionGuard,
+    SubscriptionStats, Timestamp, Verdict, async_trait, cloudevents, is_valid_event_type,
 };
 #[cfg(feature = "derive")]
 pub use eventbus_derive::EventData;
 #[cfg(feature = "memory")]
 pub use eventbus_memory::{MemoryBuilder, MemoryBus};
 pub use eventbus_runtime::{
-    BusExt, Delivery, ErrorReported, EventStream, Gather, HandlerExt, IntoReply, IntoResponder, Layer, LayerFn, Replies, Reply, Responder, Stack, layer_fn, metrics,
+    BusExt, Delivery, ErrorReported, EventStream, Gather, HandlerExt, IntoReply, IntoResponder, Layer, LayerFn, Replies, Reply, Responder,
+    Stack, layer_fn, metrics,
 };
 #[cfg(feature = "testing")]
 pub use eventbus_testing as testing;
@@ -70,7 +72,7 @@ pub mod prelude {
     #[cfg(feature = "memory")]
     pub use crate::MemoryBus;
     pub use crate::{
-        Bus, BusExt, Context, Data, DeadLetter, DeadLetterFilter, DeadLetters, Event, EventData, EventType, Gather, Handler, HandlerError, HandlerExt, Ordering,
-        Overflow, Pattern, Retry, Start, Subscribe, Subscription, async_trait,
+        Bus, BusExt, Context, Data, DeadLetter, DeadLetterFilter, DeadLetters, Event, EventData, EventType, Gather, Handler, HandlerError,
+        HandlerExt, Ordering, Overflow, Pattern, Retry, Start, Subscribe, Subscription, async_trait,
     };
 }

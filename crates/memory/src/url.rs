@@ -13,7 +13,10 @@ impl MemoryBuilder {
     /// [`ErrorKind::Invalid`](eventbus_core::ErrorKind::Invalid) for anything but a scheme and known parameters, naming it.
     pub fn from_url(mut url: BusUrl) -> Result<Self> {
         if url.host().is_some() || !url.path().is_empty() {
-            return Err(Error::invalid("memory: takes neither host nor path, since such a bus lives in its own process; write memory: or memory:?strict=true").during("connect"));
+            return Err(Error::invalid(
+                "memory: takes neither host nor path, since such a bus lives in its own process; write memory: or memory:?strict=true",
+            )
+            .during("connect"));
         }
         let mut builder = Self::default();
         if let Some(events) = url.take("retain_events")? {
@@ -89,7 +92,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for (url, part) in [("memory://host", "host"), ("memory:name", "path"), ("memory:?sticky=true", "sticky"), ("memory:?hold=x", "hold")] {
+        for (url, part) in
+            [("memory://host", "host"), ("memory:name", "path"), ("memory:?sticky=true", "sticky"), ("memory:?hold=x", "hold")]
+        {
             let error = builder(url).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }

@@ -30,7 +30,8 @@ impl BusUrl {
             // The parser's message shows no part of the input.
             invalid(format!("not a URL: {fault}; it looks like memory: or scheme://host:port/path?parameter=value"))
         })?;
-        let decode = |text: &fluent_uri::pct_enc::EStr<fluent_uri::pct_enc::encoder::Userinfo>| text.decode().to_string_lossy().into_owned();
+        let decode =
+            |text: &fluent_uri::pct_enc::EStr<fluent_uri::pct_enc::encoder::Userinfo>| text.decode().to_string_lossy().into_owned();
         let (mut user, mut password, mut host, mut port) = (None, None, None, None);
         if let Some(authority) = uri.authority() {
             if let Some(userinfo) = authority.userinfo() {
@@ -128,13 +129,19 @@ fn invalid(message: String) -> Error {
 }
 
 fn percent_decode(text: &str) -> Result<String> {
-    let encoded = fluent_uri::pct_enc::EStr::<fluent_uri::pct_enc::encoder::Query>::new(text).ok_or_else(|| invalid("a percent sign must be followed by two hexadecimal digits".to_owned()))?;
+    let encoded = fluent_uri::pct_enc::EStr::<fluent_uri::pct_enc::encoder::Query>::new(text)
+        .ok_or_else(|| invalid("a percent sign must be followed by two hexadecimal digits".to_owned()))?;
     encoded.decode().to_string().map(std::borrow::Cow::into_owned).map_err(|_| invalid("a parameter must be UTF-8".to_owned()))
 }
 
 impl fmt::Debug for BusUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BusUrl").field("scheme", &self.scheme).field("host", &self.host).field("port", &self.port).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("BusUrl")
+            .field("scheme", &self.scheme)
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -252,7 +259,17 @@ mod tests {
 
     #[test]
     fn what_is_no_url_is_refused_without_showing_secrets() {
-        for url in ["", "memory", "://x", "nats://u:hunter2@host:99999", "nats://u:hunter2@ho st", "nats://u:hunter2@host?a=1&a=2", "nats://u:hunter2@host#x", "m:?a=%zz", "m:?a=%ff"] {
+        for url in [
+            "",
+            "memory",
+            "://x",
+            "nats://u:hunter2@host:99999",
+            "nats://u:hunter2@ho st",
+            "nats://u:hunter2@host?a=1&a=2",
+            "nats://u:hunter2@host#x",
+            "m:?a=%zz",
+            "m:?a=%ff",
+        ] {
             let error = BusUrl::parse(url).unwrap_err();
             let shown = format!("{error} {error:?}");
             assert!(!shown.contains("hunter2"), "{shown}");

@@ -1,0 +1,72 @@
+//! The in-process bus keeps every promise: queued, strict, and inline.
+
+use async_trait::async_trait;
+use eventbus_core::{Bus, Result};
+use eventbus_memory::{MemoryBuilder, MemoryBus};
+use eventbus_testing::conformance::{Fixture, Setup};
+use std::sync::Arc;
+
+/// An in-process bus of one kind.
+struct InProcess(fn(MemoryBuilder) -> MemoryBuilder);
+
+const QUEUED: InProcess = InProcess(|builder| builder);
+const STRICT: InProcess = InProcess(MemoryBuilder::strict);
+const INLINE: InProcess = InProcess(MemoryBuilder::inline);
+
+#[async_trait]
+impl Fixture for InProcess {
+    async fn bus(&self, setup: &Setup) -> Result<Arc<dyn Bus>> {
+        let mut builder = MemoryBus::builder();
+        if let Some(capacity) = setup.hold {
+            builder = builder.hold(capacity);
+        }
+        if let Some(window) = setup.dedup_window {
+            builder = builder.dedup_window(window);
+        }
+        if let Some(bytes) = setup.max_payload {
+            builder = builder.max_payload(bytes);
+        }
+        if let Some(letters) = setup.max_dead_letters {
+            builder = builder.max_dead_letters(letters);
+        }
+        builder = builder.publish_timeout(setup.publish_timeout).close_timeout(setup.close_timeout);
+        Ok(Arc::new(self.0(builder).build()?))
+    }
+}
+
+mod queued {
+    eventbus_testing::conformance!(super::QUEUED);
+}
+
+mod strict {
+    eventbus_testing::conformance!(super::STRICT);
+}
+
+mod inline {
+    eventbus_testing::conformance!(super::INLINE);
+}
+
+mod stressed {
+    use super::{InProcess, QUEUED, STRICT};
+    use eventbus_testing::conformance;
+    use std::sync::Arc;
+
+    /// How many copies of each case run at once.
+    const COPIES: usize = 10;
+
+    fn stress(fixture: InProcess) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+        let failed = runtime.block_on(conformance::stress(Arc::new(fixture), COPIES));
+        assert!(failed.is_empty(), "{failed:#?}");
+    }
+
+    #[test]
+    fn ten_copies_at_once_keep_every_promise_queued() {
+        stress(QUEUED);
+    }
+
+    #[test]
+    fn ten_copies_at_once_keep_every_promise_strict() {
+        stress(STRICT);
+    }
+}

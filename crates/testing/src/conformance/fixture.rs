@@ -1,0 +1,50 @@
+//! What a backend tells the suite.
+
+use async_trait::async_trait;
+use eventbus_core::{Bus, Result};
+use std::{sync::Arc, time::Duration};
+
+/// How to make a bus of the backend under test.
+#[async_trait]
+pub trait Fixture: Send + Sync + 'static {
+    /// A bus that shares nothing with the buses of other names: no events, no groups, no dead letters.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](eventbus_core::ErrorKind::Unsupported) for a setting that the backend does not have; the test is then passed
+    /// over. Anything else fails it.
+    async fn bus(&self, setup: &Setup) -> Result<Arc<dyn Bus>>;
+}
+
+/// What a test needs of its bus.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Setup {
+    /// The name of the test's own place at the backend: letters, digits and underscores, never used before.
+    pub name: String,
+    /// Hold back so many events until the start.
+    pub hold: Option<usize>,
+    /// Remember ids for so long.
+    pub dedup_window: Option<Duration>,
+    /// Refuse payloads with more bytes.
+    pub max_payload: Option<usize>,
+    /// Keep so many dead letters.
+    pub max_dead_letters: Option<usize>,
+    /// How long a publish waits.
+    pub publish_timeout: Duration,
+    /// How long a close waits.
+    pub close_timeout: Duration,
+}
+
+impl Setup {
+    pub(super) fn new(name: String) -> Self {
+        Self {
+            name,
+            hold: None,
+            dedup_window: None,
+            max_payload: None,
+            max_dead_letters: None,
+            publish_timeout: Duration::from_secs(20),
+            close_timeout: Duration::from_secs(20),
+        }
+    }
+}
