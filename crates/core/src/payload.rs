@@ -101,14 +101,15 @@ impl Payload {
         Ok(Self::trusted_json(bytes.into()))
     }
 
-    /// JSON text, kept as it is.
+    /// JSON text, kept as it is but for white space around it.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] where the text is not one JSON value.
     pub fn json_text(text: impl Into<Bytes>) -> Result<Self> {
         let bytes = text.into();
         check_json(&bytes).map_err(|fault| Error::invalid("data must be one JSON value").caused_by(fault))?;
-        Ok(Self::trusted_json(bytes))
+        let value = bytes.slice_ref(bytes.trim_ascii());
+        Ok(Self::trusted_json(value))
     }
 
     /// Bytes of a media type, kept as they are. Bytes of a JSON type are not parsed here.
@@ -145,14 +146,15 @@ impl Payload {
         Ok(payload)
     }
 
-    /// The bytes, if they are known or found to be one JSON value and the media type says so.
+    /// The bytes, if they are known or found to be one JSON value, with nothing around it, and the media type says so. White space
+    /// around a value would not survive as a member of a JSON object.
     pub(crate) fn to_json(&self) -> Result<Option<Bytes>> {
         if !self.is_json() {
             return Ok(None);
         }
         match &self.repr {
             Repr::Empty => Ok(None),
-            Repr::Bytes(bytes) => Ok(check_json(bytes).is_ok().then(|| bytes.clone())),
+            Repr::Bytes(bytes) => Ok((bytes.trim_ascii().len() == bytes.len() && check_json(bytes).is_ok()).then(|| bytes.clone())),
             Repr::Json(_) | Repr::Typed(_) => self.to_bytes().map(Some),
         }
     }
@@ -312,6 +314,14 @@ mod tests {
         let order = Arc::new(Order { id: 7 });
         let payload = Payload::typed(order.clone());
         assert!(Arc::ptr_eq(&payload.decode::<Order>().unwrap(), &order));
+    }
+
+    #[test]
+    fn white_space_around_json_is_kept_in_bytes_and_dropped_from_text() {
+        let spaced = Payload::bytes("application/json", " 1\n").unwrap();
+        assert_eq!(spaced.to_bytes().unwrap(), " 1\n");
+        assert_eq!(spaced.to_json().unwrap(), None, "it is no member of a JSON object");
+        assert_eq!(Payload::json_text(" 1\n").unwrap().to_bytes().unwrap(), "1");
     }
 
     #[test]

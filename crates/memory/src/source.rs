@@ -66,13 +66,16 @@ impl MemorySource {
             self.link.fetched(run.len() as u64, Some(reader));
             return Some(Next::Run(run));
         }
-        self.with_broker(|broker, member| {
-            let next = broker.fetch(member, max, reader.as_deref_mut());
+        let mut wakes = Wakes::default();
+        let next = self.with_broker(|broker, member| {
+            let next = broker.fetch(member, max, reader.as_deref_mut(), &mut wakes);
             if matches!(next, Next::Nothing(_)) {
-                broker.park(member, waker, reader.as_deref_mut());
+                broker.park(member, max, waker, reader.as_deref_mut());
             }
             next
-        })
+        });
+        wakes.wake();
+        next
     }
 
     fn deal(&self, dealt: impl Iterator<Item = Dealt>) {

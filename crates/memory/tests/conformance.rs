@@ -7,11 +7,14 @@ use eventbus_testing::conformance::{Fixture, Setup};
 use std::sync::Arc;
 
 /// An in-process bus of one kind.
-struct InProcess(fn(MemoryBuilder) -> MemoryBuilder);
+struct InProcess {
+    kind: fn(MemoryBuilder) -> MemoryBuilder,
+    inline: bool,
+}
 
-const QUEUED: InProcess = InProcess(|builder| builder);
-const STRICT: InProcess = InProcess(MemoryBuilder::strict);
-const INLINE: InProcess = InProcess(MemoryBuilder::inline);
+const QUEUED: InProcess = InProcess { kind: |builder| builder, inline: false };
+const STRICT: InProcess = InProcess { kind: MemoryBuilder::strict, inline: false };
+const INLINE: InProcess = InProcess { kind: MemoryBuilder::inline, inline: true };
 
 #[async_trait]
 impl Fixture for InProcess {
@@ -30,7 +33,11 @@ impl Fixture for InProcess {
             builder = builder.max_dead_letters(letters);
         }
         builder = builder.publish_timeout(setup.publish_timeout).close_timeout(setup.close_timeout);
-        Ok(Arc::new(self.0(builder).build()?))
+        Ok(Arc::new((self.kind)(builder).build()?))
+    }
+
+    fn publish_waits_for_handlers(&self) -> bool {
+        self.inline
     }
 }
 

@@ -14,8 +14,18 @@ use tokio::{
     time::Instant,
 };
 
-/// How long a probe waits before it gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a probe waits before it gives up, where nobody says otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+tokio::task_local! {
+    /// How long probes wait in this task before they give up.
+    pub(crate) static TASK_PATIENCE: Duration;
+}
+
+/// How long to wait in this task for what should happen.
+pub(crate) fn patience() -> Duration {
+    TASK_PATIENCE.try_with(|patience| *patience).unwrap_or(PATIENCE)
+}
 
 /// One delivery as a [`Probe`] saw it.
 #[derive(Debug, Clone)]
@@ -104,12 +114,22 @@ impl Probe {
         self.lock().iter().map(Seen::number).collect()
     }
 
-    /// Waits for this many deliveries and returns them.
+    /// Waits for this many deliveries and returns all that there were by then.
     ///
     /// # Panics
-    /// Where they do not come within half a minute, showing what came.
+    /// Where they do not come within half a minute, showing what came. In a case of the [conformance](crate::conformance) suite, its
+    /// fixture says how long.
     #[track_caller]
     pub fn wait(&self, count: usize) -> impl Future<Output = Vec<Seen>> + Send + '_ {
+        self.wait_within(count, patience())
+    }
+
+    /// Waits for this many deliveries for so long. A paused clock makes a long wait short: the time to give is that of the clock.
+    ///
+    /// # Panics
+    /// Where they do not come in time, showing what came.
+    #[track_caller]
+    pub fn wait_within(&self, count: usize, patience: Duration) -> impl Future<Output = Vec<Seen>> + Send + '_ {
         let caller = std::panic::Location::caller();
         async move {
             let enough = async {
@@ -121,8 +141,8 @@ impl Probe {
                     notified.await;
                 }
             };
-            if tokio::time::timeout(PATIENCE, enough).await.is_err() {
-                panic!("at {caller}: waited for {count} deliveries, got {}: {:?}", self.count(), self.seen());
+            if tokio::time::timeout(patience, enough).await.is_err() {
+                panic!("at {caller}: waited {patience:?} for {count} deliveries, got {}: {:?}", self.count(), self.seen());
             }
             self.seen()
         }

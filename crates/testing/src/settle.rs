@@ -2,6 +2,7 @@
 
 use eventbus_core::{Bus, Error, ErrorKind, Result};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Returns when everything published has been handled, given up or dropped, by every subscription and every group that has members.
 ///
@@ -12,14 +13,15 @@ use std::time::Duration;
 pub async fn settle(bus: &(impl Bus + ?Sized), timeout: Duration) -> Result<()> {
     let mut outstanding = 0;
     let settled = async {
-        let mut pause = Duration::from_micros(100);
+        let begun = Instant::now();
         loop {
             outstanding = bus.stats().await?.outstanding();
             if outstanding == 0 {
                 return Ok(());
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(5));
+            // The longer it took, the less a little more matters; and an hour of a paused clock takes few steps.
+            let pause = begun.elapsed() / 8;
+            tokio::time::sleep(pause.clamp(Duration::from_micros(100), Duration::from_secs(1))).await;
         }
     };
     match tokio::time::timeout(timeout, settled).await {

@@ -44,7 +44,9 @@ impl Metadata {
     /// [`ErrorKind::Encode`](crate::ErrorKind::Encode) where `value` cannot be written as JSON.
     pub fn insert(&mut self, key: impl Into<String>, value: impl Serialize) -> crate::Result<()> {
         let key = key.into();
-        let value = serde_json::value::to_raw_value(&value)
+        // As it will be written: a value is the same text on both sides.
+        let value = serde_json::to_string(&value)
+            .and_then(|json| RawValue::from_string(printable(json)))
             .map_err(|fault| crate::Error::new(crate::ErrorKind::Encode, format!("metadata {key:?} is not JSON")).caused_by(fault))?;
         self.custom.insert(key, value);
         Ok(())
@@ -72,7 +74,7 @@ impl Metadata {
 
     /// Reads the custom values from a JSON object. Anything else leaves them as they were and returns false.
     pub(crate) fn set_custom_json(&mut self, json: &str) -> bool {
-        match serde_json::from_str(json) {
+        match serde_json::from_str(&printable(json.to_owned())) {
             Ok(custom) => {
                 self.custom = custom;
                 true
@@ -128,6 +130,16 @@ mod tests {
         let mut copy = Metadata::new();
         assert!(copy.set_custom_json(&metadata.custom_json().unwrap()));
         assert_eq!(copy, metadata);
+    }
+
+    #[test]
+    fn a_value_is_the_same_text_before_and_after() {
+        let mut metadata = Metadata::new();
+        metadata.insert("odd \u{7f}", "\0 \u{7f} \u{9f}").unwrap();
+        let mut copy = Metadata::new();
+        assert!(copy.set_custom_json(&metadata.custom_json().unwrap()));
+        assert_eq!(copy, metadata);
+        assert_eq!(copy.get::<String>("odd \u{7f}").unwrap(), "\0 \u{7f} \u{9f}");
     }
 
     #[test]

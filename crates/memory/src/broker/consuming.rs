@@ -60,12 +60,26 @@ impl Dealt {
 
 impl Broker {
     /// Deliveries for a member: first what is to be tried again and what was given back, then what is new.
-    pub(crate) fn fetch(&mut self, id: MemberId, max: usize, mut reader: Option<&mut Reader>) -> Next {
+    pub(crate) fn fetch(&mut self, id: MemberId, max: usize, mut reader: Option<&mut Reader>, wakes: &mut Wakes) -> Next {
         let next = self.next(id, max, reader.as_deref_mut());
         if let Next::Run(run) = &next {
             self.members[id].link.fetched(run.len() as u64, reader.as_deref());
+            self.pass_on(id, wakes);
         }
         next
+    }
+
+    /// A member of a group got something: it waits no more, and what is left is for another who does.
+    fn pass_on(&mut self, id: MemberId, wakes: &mut Wakes) {
+        let member = &mut self.members[id];
+        let consumer = &mut self.consumers[member.consumer];
+        let Stream::Queue(queue) = &mut consumer.stream else { return };
+        if std::mem::take(&mut member.parked) {
+            queue.parked.retain(|other| *other != id);
+        }
+        if queue.len() > 0 || !consumer.returned.is_empty() {
+            wake_member(queue, &mut self.members, wakes);
+        }
     }
 
     fn next(&mut self, id: MemberId, max: usize, reader: Option<&mut Reader>) -> Next {
@@ -106,25 +120,30 @@ impl Broker {
     }
 
     /// Remembers whom to wake when there is something for a member.
-    pub(crate) fn park(&mut self, id: MemberId, waker: &Waker, reader: Option<&mut Reader>) {
+    pub(crate) fn park(&mut self, id: MemberId, max: usize, waker: &Waker, reader: Option<&mut Reader>) {
         let member = &mut self.members[id];
         match &mut member.waker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
-        let parked = std::mem::replace(&mut member.parked, true);
-        let list = match (&mut self.consumers[member.consumer].stream, reader) {
-            (Stream::Chain { chain, .. }, Some(reader)) => {
+        match &mut self.consumers[member.consumer].stream {
+            Stream::Chain { chain, .. } => {
                 let chain = &mut self.chains[*chain];
-                chain.let_go();
-                reader.go_on();
-                &mut chain.parked
+                if let Some(reader) = reader {
+                    chain.let_go();
+                    reader.go_on();
+                }
+                if !std::mem::replace(&mut member.parked, true) {
+                    chain.parked.push(id);
+                }
             }
-            (Stream::Chain { chain, .. }, None) => &mut self.chains[*chain].parked,
-            (Stream::Queue(queue), _) => &mut queue.parked,
-        };
-        if !parked {
-            list.push(id);
+            // Who has no room waits for nothing that others could have.
+            Stream::Queue(_) if max == 0 => {}
+            Stream::Queue(queue) => {
+                if !std::mem::replace(&mut member.parked, true) {
+                    queue.parked.push_back(id);
+                }
+            }
         }
     }
 

@@ -204,10 +204,15 @@ pub(super) fn wake_readers(chain: &mut Chain, members: &mut Slab<Member>, wakes:
     }
 }
 
-/// Wakes one member that waits for an event of this queue.
+/// Wakes one member that waits for an event of this queue and would take it.
 pub(super) fn wake_member(queue: &mut Queue, members: &mut Slab<Member>, wakes: &mut Wakes) {
-    while let Some(id) = queue.parked.pop() {
-        if let Some(waker) = members.get_mut(id).and_then(unpark) {
+    while let Some(id) = queue.parked.pop_front() {
+        let Some(member) = members.get_mut(id) else { continue };
+        let waker = unpark(member);
+        if !member.paused
+            && !member.leaving
+            && let Some(waker) = waker
+        {
             return wakes.add(waker);
         }
     }

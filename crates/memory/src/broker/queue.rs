@@ -9,8 +9,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 pub(super) struct Queue {
     pub(super) patterns: Vec<Pattern>,
-    /// Members that wait for an event.
-    pub(super) parked: Vec<MemberId>,
+    /// Members that wait for an event: who has waited longest gets the next.
+    pub(super) parked: VecDeque<MemberId>,
     /// Bytes of what waits, and of what members have and have not settled.
     pub(super) bytes: u64,
     pub(super) dropped: u64,
@@ -20,7 +20,7 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(patterns: Vec<Pattern>) -> Self {
-        Self { patterns, parked: Vec::new(), bytes: 0, dropped: 0, lost_to_retention: 0, events: VecDeque::new() }
+        Self { patterns, parked: VecDeque::new(), bytes: 0, dropped: 0, lost_to_retention: 0, events: VecDeque::new() }
     }
 
     pub(super) fn len(&self) -> u64 {

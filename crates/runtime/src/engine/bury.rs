@@ -15,54 +15,64 @@ use std::{
 const AGAIN: Retry = Retry::exponential(Duration::from_millis(100)).max_delay(Duration::from_secs(10)).forever();
 
 impl<S: Source> Shared<S> {
-    /// Gives up a delivery: what waits for its key goes on when its letter is stored.
-    pub(super) fn give_up(self: &Arc<Self>, run: Run<S::Token>, reason: DeadLetterReason, error: String, attempts: u32, key: Option<Key>) {
+    /// Gives up a delivery: writes its letter, which is then to be [buried](Self::bury).
+    pub(super) fn give_up(&self, run: Run<S::Token>, reason: DeadLetterReason, error: String, attempts: u32) -> Buried<S::Token> {
         let event = run.first().0.clone();
         tracing::warn!(
             target: "eventbus", subscription = %self.settings.name, event_type = %event.event_type(), id = event.id(), %reason, attempts, error,
             "an event is given up"
         );
         let letter = DeadLetter::new(event, reason, error, attempts, &*self.settings.name);
-        self.state().burying.push(run.clone());
-        tokio::spawn(Arc::clone(self).store(Buried::new(run, letter, self.settings.dead_letter.clone()), key));
+        Buried::new(run, letter, self.settings.dead_letter.clone())
     }
 
-    async fn store(self: Arc<Self>, buried: Buried<S::Token>, key: Option<Key>) {
-        let mut failures = 0;
-        let stored = loop {
-            match self.source.bury(&buried).await {
-                Ok(()) => break true,
-                Err(error) => {
-                    failures += 1;
-                    self.counters.dead_letter_failures.fetch_add(1, Relaxed);
-                    self.metrics().dead_letter_failures.increment(1);
-                    self.context.reporter.report(|| {
-                        error.clone().during("dead_letter").with("subscription", &self.settings.name).with("id", buried.letter.event.id())
-                    });
-                    tracing::error!(target: "eventbus", subscription = %self.settings.name, id = buried.letter.event.id(), %error, "a dead letter could not be stored; the event stays, trying again");
-                    // A subscription that closes cannot wait for a store that fails: the event goes back and is tried by another.
-                    if tokio::time::timeout(AGAIN.delay(failures, rand::random()), self.lifecycle.until(Phase::Stopping)).await.is_ok() {
-                        break false;
-                    }
-                }
+    /// Stores letters. What waits for their key goes on when that is done.
+    pub(super) fn bury(self: &Arc<Self>, letters: Vec<Buried<S::Token>>, key: Option<Key>) {
+        self.state().burying.extend(letters.iter().map(|buried| buried.run.clone()));
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            for buried in letters {
+                let stored = shared.store(&buried).await;
+                shared.is_buried(buried, stored);
             }
-        };
+            shared.state().schedule.finish(key);
+            shared.pulse.beat();
+            shared.call_lanes(1);
+        });
+    }
+
+    /// Stores a letter, trying again until that succeeds or the subscription stops.
+    async fn store(&self, buried: &Buried<S::Token>) -> bool {
+        let mut failures = 0;
+        loop {
+            let Err(error) = self.source.bury(buried).await else { return true };
+            failures += 1;
+            self.counters.dead_letter_failures.fetch_add(1, Relaxed);
+            self.metrics().dead_letter_failures.increment(1);
+            let id = buried.letter.event.id();
+            tracing::error!(target: "eventbus", subscription = %self.settings.name, id, %error, "a dead letter could not be stored; the event stays, trying again");
+            self.context.reporter.report(|| error.during("dead_letter").with("subscription", &self.settings.name).with("id", id));
+            // A subscription that closes cannot wait for a store that fails: the event goes back and is tried by another.
+            if tokio::time::timeout(AGAIN.delay(failures, rand::random()), self.lifecycle.until(Phase::Stopping)).await.is_ok() {
+                return false;
+            }
+        }
+    }
+
+    fn is_buried(&self, buried: Buried<S::Token>, stored: bool) {
         if stored {
             self.counters.dead_lettered.fetch_add(1, Relaxed);
             self.metrics().dead_lettered.increment(1);
         }
         let mut state = self.state();
-        if let Some(at) =
-            state.burying.iter().position(|run| Arc::ptr_eq(run.batch(), buried.run.batch()) && run.range() == buried.run.range())
-        {
+        let same = |run: &Run<S::Token>| Arc::ptr_eq(run.batch(), buried.run.batch()) && run.range() == buried.run.range();
+        if let Some(at) = state.burying.iter().position(same) {
             state.burying.swap_remove(at);
         }
         if !stored {
             state.settled.push(Settled { run: buried.run, outcome: Outcome::Retry { after: MIN_BACKOFF, ticket: None } });
         }
-        state.schedule.finish(key, []);
         drop(state);
         self.pulse.beat();
-        self.call_lanes(1);
     }
 }

@@ -155,6 +155,13 @@ impl<T> Drop for Waiting<'_, T> {
     }
 }
 
+/// Drops what belongs to the user, whose code may panic.
+pub(super) fn let_go<T>(theirs: T) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(theirs))) {
+        tracing::error!(target: "eventbus", panic = message(&*panic), "a handler panicked while it was dropped");
+    }
+}
+
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a value that is no text").to_owned()

@@ -1,12 +1,15 @@
 //! Keeps the schedule filled.
 
-use super::{Shared, signal::Phase};
+use super::{Settings, Shared, signal::Phase};
 use crate::{
     Source,
     source::{Fetched, Run},
 };
 use eventbus_core::{DeadLetterReason, Error, Retry};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 /// The delays between fetches that fail.
 const AGAIN: Retry = Retry::exponential(Duration::from_millis(100)).max_delay(Duration::from_secs(5)).forever();
@@ -48,7 +51,9 @@ impl<S: Source> Shared<S> {
         if self.is_paused() {
             return None;
         }
-        self.state().room(self.settings.concurrency, self.settings.buffer).map(|room| Some(room.min(self.source.prefetch())))
+        let Settings { concurrency, buffer, batch, .. } = self.settings;
+        let at_once = concurrency.saturating_mul(batch.map_or(1, |batch| batch.max));
+        self.state().room(concurrency, at_once, buffer).map(|room| Some(room.min(self.source.prefetch())))
     }
 
     fn take_in(self: &Arc<Self>, fetched: Fetched<S::Token>) {
@@ -76,28 +81,20 @@ impl<S: Source> Shared<S> {
 
     /// The attempts ran out while nobody was there to bury the event: every member died with it, or its lease ran out each time.
     fn give_up_at_once(self: &Arc<Self>, run: &Run<S::Token>) {
-        let made = run.attempt().saturating_sub(1);
-        for position in run.range() {
-            self.source.progress().give_back(1);
-            self.counters.released.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let one = run.part(position..position + 1);
-            self.give_up(
-                one,
-                DeadLetterReason::Exhausted,
-                "no attempt settled the event: its handlers crashed, lost their lease, or ran out of time".to_owned(),
-                made,
-                None,
-            );
-        }
+        const STORY: &str = "no attempt settled the event: its handlers crashed, lost their lease, or ran out of time";
+        self.bury_unstarted(run, DeadLetterReason::Exhausted, STORY, run.attempt().saturating_sub(1));
     }
 
     fn refuse(self: &Arc<Self>, run: &Run<S::Token>, error: &Error) {
-        for position in run.range() {
-            self.source.progress().give_back(1);
-            self.counters.released.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let one = run.part(position..position + 1);
-            self.give_up(one, DeadLetterReason::Undecodable, error.message().to_owned(), run.attempt(), None);
-        }
+        self.bury_unstarted(run, DeadLetterReason::Undecodable, error.message(), run.attempt());
+    }
+
+    fn bury_unstarted(self: &Arc<Self>, run: &Run<S::Token>, reason: DeadLetterReason, error: &str, attempts: u32) {
+        let count = run.len() as u64;
+        self.source.progress().give_back(count);
+        self.counters.released.fetch_add(count, Relaxed);
+        let each = run.range().map(|position| self.give_up(run.part(position..position + 1), reason, error.to_owned(), attempts));
+        self.bury(each.collect(), None);
     }
 
     /// Waits; true where the subscription is stopping.

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     Source,
-    source::{Outcome, Run, Settled, Ticket},
+    source::{Buried, Outcome, Run, Settled, Ticket},
 };
-use eventbus_core::{Context, DeadLetterReason, Error, ErrorKind, Event, EventBatch, MIN_BACKOFF, Scope, Verdict};
+use eventbus_core::{Context, DeadLetterReason, Error, ErrorKind, Event, EventBatch, Handler, MIN_BACKOFF, Scope, Verdict};
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -24,14 +24,21 @@ struct Walk<T> {
     key: Option<Key>,
     /// The first delivery whose success is not known to the settling loop.
     unreported: usize,
-    /// Deliveries put back that what follows in the key waits for.
-    gates: Vec<Ticket>,
-    /// Set where a dead letter is being stored, after which the key goes on.
-    key_passed_on: bool,
+    /// What failed and has a key, which waits until it is settled. Kept until the run is over, so that nothing of the key overtakes.
+    failed: Failed<T>,
     /// Since when the deliveries in `measured` took their time.
     since: Instant,
     measured: usize,
     losses: u64,
+}
+
+struct Failed<T> {
+    /// To be tried again.
+    retries: Vec<Settled<T>>,
+    /// What follows in the key waits for these to come back.
+    gates: Vec<Ticket>,
+    /// Given up: what follows in the key waits until their letters are stored.
+    given_up: Vec<Buried<T>>,
 }
 
 /// How handlers ended, where that needs more than counting.
@@ -46,17 +53,17 @@ enum Ended<T> {
 
 impl<S: Source> Shared<S> {
     /// Runs what may start, until the subscription stops.
-    pub(super) async fn lane(self: &Arc<Self>, lane: usize) {
+    pub(super) async fn lane(self: &Arc<Self>, lane: usize, handler: &dyn Handler) {
         // One context serves all deliveries of the lane, one after the other. Between them it holds on to no event.
         let mut ctx: Option<Context> = None;
         let nothing: Arc<dyn EventBatch> = Arc::new(Vec::new());
         while let Some((run, key)) = self.wait_for_run(lane).await {
             let ctx = ctx.get_or_insert_with(|| self.context(run.first().0));
             match self.settings.batch {
-                None => self.walk(lane, run, key, ctx).await,
+                None => self.walk(lane, handler, run, key, ctx).await,
                 Some(batch) => {
                     let run = self.gather(lane, run, batch).await;
-                    self.handle_batch(lane, run, key, ctx).await;
+                    self.handle_batch(lane, handler, run, key, ctx).await;
                 }
             }
             ctx.load(Arc::clone(&nothing));
@@ -101,7 +108,7 @@ impl<S: Source> Shared<S> {
     }
 
     /// Handles the deliveries of a run one after the other, until one of them holds back the rest.
-    async fn walk(self: &Arc<Self>, lane: usize, run: Run<S::Token>, key: Option<Key>, ctx: &mut Context) {
+    async fn walk(self: &Arc<Self>, lane: usize, handler: &dyn Handler, run: Run<S::Token>, key: Option<Key>, ctx: &mut Context) {
         let alone = self.is_alone();
         let (batch, range) = (Arc::clone(run.batch()), run.range());
         let mut walk = self.set_out(lane, run, key);
@@ -118,7 +125,7 @@ impl<S: Source> Shared<S> {
             let (event, token) = batch.get(position);
             ctx.begin(position, walk.run.attempt(), self.source.sequence(token), self.deadline(&walk));
             let span = span::process(self.context.backend, &self.settings.name, event, walk.run.attempt());
-            let beginning = failure::begin(&*self.handler, ctx, event);
+            let beginning = failure::begin(handler, ctx, event);
             let ended = match if span.is_disabled() { beginning.await } else { beginning.instrument(span.clone()).await } {
                 Begun::Done(outcome) => Ended::Returned(outcome),
                 Begun::Waiting(handling) => {
@@ -152,7 +159,7 @@ impl<S: Source> Shared<S> {
     }
 
     /// Handles all deliveries of a run at once and settles each by its own outcome.
-    async fn handle_batch(self: &Arc<Self>, lane: usize, run: Run<S::Token>, key: Option<Key>, ctx: &mut Context) {
+    async fn handle_batch(self: &Arc<Self>, lane: usize, handler: &dyn Handler, run: Run<S::Token>, key: Option<Key>, ctx: &mut Context) {
         let range = run.range();
         let events = Arc::new(run.iter().map(|(event, _)| event.clone()).collect::<Vec<_>>());
         let mut walk = self.set_out(lane, run, key);
@@ -162,7 +169,7 @@ impl<S: Source> Shared<S> {
         ctx.load(events.clone());
         ctx.begin(0, walk.run.attempt(), self.source.sequence(walk.run.first().1), self.deadline(&walk));
         let span = span::process(self.context.backend, &self.settings.name, &events[0], walk.run.attempt());
-        let ended = match failure::begin_batch(&*self.handler, ctx, &events).instrument(span.clone()).await {
+        let ended = match failure::begin_batch(handler, ctx, &events).instrument(span.clone()).await {
             Begun::Done(outcome) => Ended::Returned(outcome),
             Begun::Waiting(handling) => {
                 self.source.progressed();
@@ -250,7 +257,7 @@ impl<S: Source> Shared<S> {
 
     fn set_out(&self, lane: usize, run: Run<S::Token>, key: Option<Key>) -> Walk<S::Token> {
         let (unreported, losses) = (run.range().start, self.losses.load(Relaxed));
-        Walk { lane, run, key, unreported, gates: Vec::new(), key_passed_on: false, since: Instant::now(), measured: 0, losses }
+        Walk { lane, run, key, unreported, failed: Failed::none(), since: Instant::now(), measured: 0, losses }
     }
 
     fn deadline(&self, walk: &Walk<S::Token>) -> Option<std::time::Instant> {
@@ -282,8 +289,11 @@ impl<S: Source> Shared<S> {
             _ => None,
         };
         if let Some(reason) = reason {
-            walk.key_passed_on |= walk.key.is_some();
-            self.give_up(one, reason, failure.to_string(), attempt, walk.key);
+            let buried = self.give_up(one, reason, failure.to_string(), attempt);
+            match walk.key {
+                Some(_) => walk.failed.given_up.push(buried),
+                None => self.bury(vec![buried], None),
+            }
             return walk.key.is_none();
         }
         let after = match verdict {
@@ -292,10 +302,14 @@ impl<S: Source> Shared<S> {
         };
         tracing::debug!(target: "eventbus", subscription = %self.settings.name, id = event.id(), attempt, ?after, error = %failure, "an attempt failed");
         let mut state = self.state();
-        let ticket = walk.key.map(|_| state.ticket());
-        walk.gates.extend(ticket);
-        state.settled.push(Settled { run: one, outcome: Outcome::Retry { after, ticket } });
-        walk.key.is_none()
+        if walk.key.is_none() {
+            state.settled.push(Settled { run: one, outcome: Outcome::Retry { after, ticket: None } });
+            return true;
+        }
+        let ticket = state.ticket();
+        walk.failed.gates.push(ticket);
+        walk.failed.retries.push(Settled { run: one, outcome: Outcome::Retry { after, ticket: Some(ticket) } });
+        false
     }
 
     /// The close deadline passed while a handler had this delivery: it goes back as a failed attempt.
@@ -358,19 +372,32 @@ impl<S: Source> Shared<S> {
         handled
     }
 
-    /// Ends the run: what waits for its key goes on, unless something it has to wait for was put back.
-    fn arrive(&self, mut walk: Walk<S::Token>, end: usize) {
+    /// Ends the run: what waits for its key goes on, unless it has to wait for something that failed.
+    fn arrive(self: &Arc<Self>, mut walk: Walk<S::Token>, end: usize) {
+        let Failed { mut retries, gates, given_up } = std::mem::replace(&mut walk.failed, Failed::none());
         let mut state = self.state();
         self.note(&mut walk, end, &mut state);
         state.running.retain(|running| running.lane != walk.lane);
-        if !walk.key_passed_on {
-            state.schedule.finish(walk.key, std::mem::take(&mut walk.gates));
+        // The gates stand before anything is tried again, which could otherwise be back before them.
+        state.schedule.wait_for(walk.key, gates);
+        state.settled.append(&mut retries);
+        if given_up.is_empty() {
+            state.schedule.finish(walk.key);
         }
         let ready = state.schedule.ready_runs();
         drop(state);
+        if !given_up.is_empty() {
+            self.bury(given_up, walk.key);
+        }
         // Its deliveries are let go of before the settling loop looks at them, so that it can be the last to do so.
         drop(walk);
         self.pulse.beat();
         self.call_lanes(ready);
+    }
+}
+
+impl<T> Failed<T> {
+    const fn none() -> Self {
+        Self { retries: Vec::new(), gates: Vec::new(), given_up: Vec::new() }
     }
 }

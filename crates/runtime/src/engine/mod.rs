@@ -61,7 +61,6 @@ pub struct EngineContext {
 
 struct Shared<S: Source> {
     source: S,
-    handler: Arc<dyn Handler>,
     context: EngineContext,
     settings: Settings,
     /// Made with the first delivery, since most subscriptions of a large process may never get one.
@@ -112,7 +111,6 @@ impl<S: Source> Engine<S> {
     pub fn start(source: S, handler: Arc<dyn Handler>, plan: Plan, context: EngineContext) -> Self {
         let shared = Arc::new(Shared {
             source,
-            handler,
             context,
             state: Mutex::new(State::new(plan.ordering)),
             settings: Settings {
@@ -138,7 +136,7 @@ impl<S: Source> Engine<S> {
         if let Some(lease) = shared.source.lease() {
             tokio::spawn(Arc::clone(&shared).keep_leases(lease));
         }
-        tokio::spawn(Arc::clone(&shared).run());
+        tokio::spawn(Arc::clone(&shared).run(handler));
         Self(shared)
     }
 
@@ -168,8 +166,8 @@ impl<S: Source> Engine<S> {
     /// Stops fetching, lets running handlers finish until `deadline`, gives back what had not started, and settles everything.
     ///
     /// # Errors
-    /// [`ErrorKind::Timeout`] where handlers had to be dropped or outcomes could not be settled in time, with their number as
-    /// `unfinished`; or why the subscription had ended before.
+    /// [`ErrorKind::Timeout`] where handlers had to be dropped, with their number as `unfinished`, or where outcomes could not be settled in
+    /// time, with their number as `unsettled`; or why the subscription had ended before.
     pub async fn stop(&self, deadline: Instant) -> Result<()> {
         let shared = &self.0;
         shared.stop(Phase::Stopping);
@@ -183,6 +181,13 @@ impl<S: Source> Engine<S> {
                 .during("close")
                 .with("subscription", self.name())
                 .with("unfinished", aborted.max(1)));
+        }
+        let unsettled: usize = shared.state().settled.iter().map(|settled| settled.run.len()).sum();
+        if unsettled > 0 {
+            return Err(Error::new(ErrorKind::Timeout, "the backend could not be told what was handled; it will deliver that again")
+                .during("close")
+                .with("subscription", self.name())
+                .with("unsettled", unsettled));
         }
         shared.verdict.get().cloned().map_or(Ok(()), Err)
     }
@@ -238,12 +243,13 @@ impl<S: Source> Engine<S> {
 }
 
 impl<S: Source> Shared<S> {
-    async fn run(self: Arc<Self>) {
+    /// Runs the subscription to its end. The handler is let go of there, whoever still has a handle of the subscription.
+    async fn run(self: Arc<Self>, handler: Arc<dyn Handler>) {
         let work = async {
             if self.settings.concurrency == 1 {
-                tokio::join!(self.fetch(), self.lane(0));
+                tokio::join!(self.fetch(), self.lane(0, &*handler));
             } else {
-                tokio::join!(self.fetch(), self.lanes());
+                tokio::join!(self.fetch(), self.lanes(&handler));
             }
             self.release_rest();
             // Dead letters that are being stored may still succeed.
@@ -256,16 +262,20 @@ impl<S: Source> Shared<S> {
                 tokio::join!(work, self.settle());
             })
             .await;
+        failure::let_go(handler);
         self.source.ended();
         self.lifecycle.advance(Phase::Ended);
     }
 
     /// Runs several lanes, each a task of its own.
-    async fn lanes(self: &Arc<Self>) {
+    async fn lanes(self: &Arc<Self>, handler: &Arc<dyn Handler>) {
         let mut lanes = tokio::task::JoinSet::new();
         for number in 0..self.settings.concurrency {
-            let shared = Arc::clone(self);
-            lanes.spawn(async move { shared.lane(number).await });
+            let (shared, handler) = (Arc::clone(self), Arc::clone(handler));
+            lanes.spawn(async move {
+                shared.lane(number, &*handler).await;
+                failure::let_go(handler);
+            });
         }
         while lanes.join_next().await.is_some() {}
     }

@@ -7,27 +7,29 @@ const AHEAD: Duration = Duration::from_millis(250);
 
 /// A moving average of how long handlers take.
 pub(super) struct Pace {
-    nanos: f64,
+    /// Of one delivery. Unknown before the first one.
+    nanos: Option<f64>,
 }
 
 impl Pace {
     pub(super) fn new() -> Self {
-        // Nothing is known yet: a guess on the slow side.
-        Self { nanos: 1_000_000.0 }
+        Self { nanos: None }
     }
 
     /// Takes in that `count` deliveries took this long.
     pub(super) fn note(&mut self, count: usize, took: Duration) {
         if count > 0 {
             let each = took.as_nanos() as f64 / count as f64;
-            self.nanos += (each - self.nanos) * 0.25;
+            self.nanos = Some(self.nanos.map_or(each, |nanos| nanos + (each - nanos) * 0.25));
         }
     }
 
-    /// How many deliveries may be fetched ahead, from 1, for this many handlers.
-    pub(super) fn ahead(&self, handlers: usize) -> usize {
-        let each = self.nanos.max(1.0);
-        ((AHEAD.as_nanos() as f64 / each) as usize).saturating_mul(handlers).max(handlers)
+    /// How many deliveries may be fetched ahead for this many handlers: at least what they can take at once, and no more as long as
+    /// nothing is known.
+    pub(super) fn ahead(&self, handlers: usize, at_once: usize) -> usize {
+        let Some(nanos) = self.nanos else { return at_once };
+        let each_handler = (AHEAD.as_nanos() as f64 / nanos.max(1.0)) as usize;
+        each_handler.saturating_mul(handlers).max(at_once)
     }
 }
 
@@ -38,13 +40,14 @@ mod tests {
     #[test]
     fn slow_handlers_get_one_each_and_fast_ones_many() {
         let mut pace = Pace::new();
+        assert_eq!(pace.ahead(8, 8), 8);
         for _ in 0..50 {
             pace.note(1, Duration::from_secs(10));
         }
-        assert_eq!(pace.ahead(8), 8);
+        assert_eq!(pace.ahead(8, 8), 8);
         for _ in 0..200 {
             pace.note(100, Duration::from_micros(100));
         }
-        assert!(pace.ahead(1) > 100_000);
+        assert!(pace.ahead(1, 1) > 100_000);
     }
 }

@@ -150,14 +150,19 @@ impl<T> Schedule<T> {
         Some(run)
     }
 
-    /// Ends what was taken of a key. Deliveries that were put back are in `gates`: what waits goes on when they have come back.
-    pub(super) fn finish(&mut self, key: Option<Key>, gates: impl IntoIterator<Item = Ticket>) {
+    /// Deliveries of a key, of which something runs, were put back: what waits goes on when they have come back.
+    pub(super) fn wait_for(&mut self, key: Option<Key>, gates: Vec<Ticket>) {
+        if let Some(queue) = key.and_then(|key| self.keys.get_mut(&key)) {
+            self.gates += gates.len();
+            queue.gates.extend(gates);
+        }
+    }
+
+    /// Ends what was taken of a key.
+    pub(super) fn finish(&mut self, key: Option<Key>) {
         let Some(key) = key else { return };
         if let Some(queue) = self.keys.get_mut(&key) {
             queue.busy = false;
-            let before = queue.gates.len();
-            queue.gates.extend(gates);
-            self.gates += queue.gates.len() - before;
         }
         self.advance(key);
     }
@@ -197,7 +202,7 @@ impl<T> Schedule<T> {
                     after.into_iter().for_each(|run| self.wait_first(key, run));
                 }
                 (Some(_), None, Some(after)) => self.ready.insert(at, after),
-                (Some(_), None, None) => self.finish(key, []),
+                (Some(_), None, None) => self.finish(key),
             }
             return true;
         }

@@ -33,7 +33,8 @@ impl<S: Source> Shared<S> {
                         tracing::warn!(target: "eventbus", subscription = %self.settings.name, %error, "settling failed, trying again");
                         if tokio::time::timeout(AGAIN.delay(failures, rand::random()), self.lifecycle.until(Phase::Aborting)).await.is_ok()
                         {
-                            // The backend will deliver again what it was not told about.
+                            // The backend will deliver again what it was not told about. The close says so.
+                            self.state().settled.append(&mut settled);
                             return;
                         }
                     }

@@ -59,9 +59,12 @@ impl<T> State<T> {
 
     /// How many more deliveries may be fetched for these handlers and this buffer. `Some(0)` where there is no room but for what was
     /// put back and others wait for.
-    pub(super) fn room(&mut self, handlers: usize, buffer: usize) -> Option<usize> {
-        let ahead = self.pace.ahead(handlers).min(buffer);
-        let room = ahead.saturating_sub(self.schedule.len() + self.burying.len());
+    pub(super) fn room(&mut self, handlers: usize, at_once: usize, buffer: usize) -> Option<usize> {
+        let held = self.schedule.len() + self.burying.len();
+        let ahead = self.pace.ahead(handlers, at_once).saturating_sub(held);
+        // Where all that is here waits for its key, a handler that has nothing to do is served from further ahead.
+        let starved = self.schedule.ready_runs() == 0 && self.running.len() < handlers;
+        let room = ahead.max(if starved { at_once } else { 0 }).min(buffer.saturating_sub(held));
         self.wants_room = room == 0;
         (room > 0 || self.schedule.has_gates()).then_some(room)
     }

@@ -3,7 +3,7 @@
 use super::{REPLY_ERROR, REPLY_TO, RESPONDER};
 use eventbus_core::{Bus, Error, ErrorKind, Event, Inbox, MAX_DURATION, Result};
 use serde::de::DeserializeOwned;
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 /// Which replies a request waits for, and how long.
 ///
@@ -183,9 +183,15 @@ pub(crate) async fn request(bus: &(impl Bus + ?Sized), event: Event, gather: Gat
     let mut inbox = bus.replies()?.open().await?;
     let event = event.with_extension(REPLY_TO, inbox.address());
     let mut replies = Vec::new();
+    // Side by side: where a publish returns after the handlers, one that never replies must not hold back those that do.
     let collected = async {
-        bus.publish(event).await?;
-        collect(&mut inbox, &gather, &mut replies).await;
+        let (mut publishing, mut collecting) = (pin!(bus.publish(event)), pin!(collect(&mut inbox, &gather, &mut replies)));
+        tokio::select! {
+            biased;
+            published = &mut publishing => published?,
+            () = &mut collecting => return Ok(()),
+        }
+        collecting.await;
         Ok::<_, Error>(())
     };
     match tokio::time::timeout(gather.timeout, collected).await {

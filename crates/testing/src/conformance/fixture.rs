@@ -1,5 +1,6 @@
 //! What a backend tells the suite.
 
+use crate::observe::PATIENCE;
 use async_trait::async_trait;
 use eventbus_core::{Bus, Result};
 use std::{sync::Arc, time::Duration};
@@ -13,6 +14,18 @@ pub trait Fixture: Send + Sync + 'static {
     /// [`ErrorKind::Unsupported`](eventbus_core::ErrorKind::Unsupported) for a setting that the backend does not have; the test is then passed
     /// over. Anything else fails it.
     async fn bus(&self, setup: &Setup) -> Result<Arc<dyn Bus>>;
+
+    /// How long the suite waits for what should happen, such as a delivery, before it calls it missing: half a minute, unless this says
+    /// otherwise. A case as a whole may take four times as long.
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
+    /// Whether a publish returns only after the handlers have run. The tests in which a handler waits for what its publisher does next are
+    /// then passed over.
+    fn publish_waits_for_handlers(&self) -> bool {
+        false
+    }
 }
 
 /// What a test needs of its bus.

@@ -2,7 +2,7 @@
 
 use super::{
     run::Outcome,
-    story::{SOON, Story, all, bus, needs, numbered, numbers, publish_numbers, quiet, subscribe},
+    story::{Story, all, begun, bus, held, needs, numbered, numbers, publish_numbers, queued, quiet, subscribe},
 };
 use crate::{Gate, Probe, Seen};
 use eventbus_core::{ErrorKind, HandlerError, Ordering, Retry, Subscribe};
@@ -10,18 +10,8 @@ use eventbus_runtime::BusExt;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-fn held(gate: &Gate) -> Probe {
-    let gate = gate.clone();
-    Probe::with(move |_, _| {
-        let gate = gate.clone();
-        async move {
-            gate.pass().await;
-            Ok(())
-        }
-    })
-}
-
 pub(super) async fn closing_lets_handlers_finish(story: Story) -> Outcome {
+    queued!(story);
     let bus = bus!(story);
     let (gate, finished) = (Gate::new(), Probe::new());
     let probe = Probe::with({
@@ -39,12 +29,10 @@ pub(super) async fn closing_lets_handlers_finish(story: Story) -> Outcome {
     subscribe(&*bus, subscription, &probe).await;
     publish_numbers(&*bus, "a", 0..20).await;
     probe.wait(20).await;
-    let closing = tokio::spawn({
-        let bus = Arc::clone(&bus);
-        async move { bus.close().await }
-    });
+    let (closing, closed) = begun(bus.close()).await;
+    assert!(closed.is_none(), "a close waits for handlers, not {closed:?}");
     gate.open();
-    closing.await.unwrap().unwrap();
+    closing.await.unwrap();
     assert_eq!(finished.count(), 20, "every handler that had begun came to its end");
     Outcome::Done
 }
@@ -59,7 +47,8 @@ pub(super) async fn closing_delivers_what_was_accepted(story: Story) -> Outcome 
         tokio::task::yield_now().await;
         if *event.decode::<u64>().unwrap() == 10 && ctx.attempt() == 1 { Err(HandlerError::retry("first time")) } else { Ok(()) }
     });
-    subscribe(&*bus, Subscribe::to("a").retry(Retry::fixed(SOON)), &probe).await;
+    // The retry holds back what follows for so long that the close finds it waiting.
+    subscribe(&*bus, Subscribe::to("a").retry(Retry::fixed(Duration::from_millis(200))), &probe).await;
     let grouped = Probe::new();
     if bus.capabilities().groups {
         subscribe(&*bus, Subscribe::to("a").group(story.unique("g")), &grouped).await;
@@ -72,6 +61,7 @@ pub(super) async fn closing_delivers_what_was_accepted(story: Story) -> Outcome 
 }
 
 pub(super) async fn closing_keeps_the_deadline(story: Story) -> Outcome {
+    queued!(story);
     let deadline = Duration::from_millis(200);
     let bus = bus!(story, close_timeout: deadline);
     let probe = Probe::with(|_, _| std::future::pending());
@@ -112,6 +102,7 @@ pub(super) async fn closing_twice_and_at_once_is_harmless(story: Story) -> Outco
 }
 
 pub(super) async fn while_it_closes_only_handlers_publish(story: Story) -> Outcome {
+    queued!(story);
     let bus = bus!(story);
     let (gate, effects) = (Gate::new(), Probe::new());
     let causes = Probe::with({
@@ -188,18 +179,17 @@ pub(super) async fn closing_one_subscription_leaves_the_others(story: Story) -> 
 }
 
 pub(super) async fn a_closed_subscription_finishes_what_it_began(story: Story) -> Outcome {
+    queued!(story);
     let bus = bus!(story);
     let gate = Gate::new();
     let probe = held(&gate);
-    let subscription = Arc::new(subscribe(&*bus, "a", &probe).await);
+    let subscription = subscribe(&*bus, "a", &probe).await;
     publish_numbers(&*bus, "a", 0..5).await;
     probe.wait(1).await;
-    let closing = tokio::spawn({
-        let subscription = Arc::clone(&subscription);
-        async move { subscription.close().await }
-    });
+    let (closing, closed) = begun(subscription.close()).await;
+    assert!(closed.is_none(), "a close waits for handlers, not {closed:?}");
     gate.open();
-    closing.await.unwrap().unwrap();
+    closing.await.unwrap();
     let handled = probe.count();
     if !bus.capabilities().persistent {
         assert_eq!(handled, 5, "what it had been promised is delivered first");
@@ -244,6 +234,7 @@ async fn until_subscriptions(bus: &dyn eventbus_core::Bus, count: usize) {
 }
 
 pub(super) async fn a_dropped_stream_ends_its_subscription(story: Story) -> Outcome {
+    queued!(story);
     let bus = bus!(story);
     let mut stream = bus.stream("a").await.unwrap();
     publish_numbers(&*bus, "a", 0..3).await;

@@ -35,6 +35,7 @@
 //! [`stress`] runs all of it several times at once.
 
 mod content;
+mod dead_letters;
 mod fixture;
 mod lifecycle;
 mod observability;
@@ -43,6 +44,7 @@ mod pressure;
 mod publish;
 mod refusals;
 mod requests;
+mod retries;
 mod routing;
 mod run;
 mod settlement;
@@ -117,6 +119,14 @@ macro_rules! for_each_conformance_case {
                 11 an_event_is_acknowledged_after_its_handler
                 11 an_acknowledged_event_does_not_come_back
                 11 an_event_in_a_dropped_delivery_comes_back
+                13 a_batch_is_settled_one_by_one
+                13 a_batch_with_the_wrong_number_of_outcomes_loses_nothing
+                16 a_handler_that_never_returns_runs_out_of_time
+                16 a_slow_handler_within_its_time_gets_one_delivery
+                16 a_late_result_settles_nothing
+                16 a_delivery_that_is_over_is_cancelled
+            }
+            retries {
                 12 attempts_begin_at_one_and_grow
                 12 attempts_grow_from_member_to_member
                 13 a_failing_handler_hurts_no_neighbour
@@ -125,6 +135,9 @@ macro_rules! for_each_conformance_case {
                 13 many_failures_do_not_starve_the_rest
                 13 backoff_is_never_early
                 13 a_handler_may_choose_the_delay
+                17 no_retry_is_hot
+            }
+            dead_letters {
                 14 after_the_last_attempt_the_event_is_a_dead_letter
                 14 a_rejected_event_is_a_dead_letter_at_once
                 14 a_dead_letter_tells_its_story
@@ -136,13 +149,6 @@ macro_rules! for_each_conformance_case {
                 14 a_discarded_event_is_counted_and_gone
                 14 a_dead_letter_that_cannot_be_stored_keeps_its_event
                 15 poison_goes_to_the_dead_letters_and_its_neighbours_are_delivered
-                16 a_handler_that_never_returns_runs_out_of_time
-                16 a_slow_handler_within_its_time_gets_one_delivery
-                16 a_late_result_settles_nothing
-                16 a_delivery_that_is_over_is_cancelled
-                17 no_retry_is_hot
-                13 a_batch_is_settled_one_by_one
-                13 a_batch_with_the_wrong_number_of_outcomes_loses_nothing
             }
             pressure {
                 18 a_full_buffer_holds_publishers

@@ -2,7 +2,7 @@
 
 use super::{
     run::Outcome,
-    story::{SOON, Story, all, bus, needs, numbered, publish_numbers, quiet, subscribe},
+    story::{SOON, Story, all, bus, held, needs, numbered, publish_numbers, queued, quiet, subscribe},
 };
 use crate::{Gate, Probe};
 use eventbus_core::{ErrorKind, HandlerError, HealthState, Ordering, Retry, Subscribe};
@@ -113,18 +113,10 @@ pub(super) async fn the_figures_of_failures_add_up(story: Story) -> Outcome {
 }
 
 pub(super) async fn lag_and_age_grow_and_shrink(story: Story) -> Outcome {
+    queued!(story);
     let bus = bus!(story);
     let gate = Gate::new();
-    let probe = Probe::with({
-        let gate = gate.clone();
-        move |_, _| {
-            let gate = gate.clone();
-            async move {
-                gate.pass().await;
-                Ok(())
-            }
-        }
-    });
+    let probe = held(&gate);
     let group = bus.capabilities().groups.then(|| story.unique("g"));
     let subscription = match &group {
         Some(group) => Subscribe::to("a").group(group),

@@ -3,7 +3,7 @@
 use super::{
     routing::by_key,
     run::Outcome,
-    story::{SOON, Story, all, bus, needs, numbered, numbers, publish_numbers, sorted, subscribe},
+    story::{SOON, Story, all, bus, held, needs, numbered, numbers, publish_numbers, queued, sorted, subscribe},
 };
 use crate::{Gate, Probe, Seen};
 use eventbus_core::{Event, HandlerError, Ordering, Retry, Subscribe};
@@ -115,6 +115,7 @@ pub(super) async fn per_key_falls_back_to_the_subject(story: Story) -> Outcome {
 }
 
 pub(super) async fn keys_run_beside_each_other(story: Story) -> Outcome {
+    queued!(story);
     let bus = bus!(story);
     let gate = Gate::new();
     let probe = held(&gate);
@@ -132,18 +133,8 @@ pub(super) async fn keys_run_beside_each_other(story: Story) -> Outcome {
     Outcome::Done
 }
 
-fn held(gate: &Gate) -> Probe {
-    let gate = gate.clone();
-    Probe::with(move |_, _| {
-        let gate = gate.clone();
-        async move {
-            gate.pass().await;
-            Ok(())
-        }
-    })
-}
-
 pub(super) async fn unordered_runs_handlers_at_once_up_to_the_concurrency(story: Story) -> Outcome {
+    queued!(story);
     let bus = bus!(story);
     let gate = Gate::new();
     let at_once = AtOnce::default();
@@ -191,6 +182,7 @@ pub(super) async fn a_retry_holds_back_its_successors(story: Story) -> Outcome {
 }
 
 pub(super) async fn a_retry_holds_back_only_its_key(story: Story) -> Outcome {
+    queued!(story);
     let bus = bus!(story);
     needs!(bus, redelivery);
     let gate = Gate::new();

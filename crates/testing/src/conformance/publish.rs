@@ -2,7 +2,7 @@
 
 use super::{
     run::Outcome,
-    story::{Story, all, bus, needs, numbered, numbers, publish_numbers, quiet, remembers_ids, sorted, subscribe},
+    story::{Story, all, bus, needs, numbered, numbers, publish_numbers, queued, quiet, remembers_ids, sorted, subscribe},
 };
 use crate::{Gate, Probe};
 use eventbus_core::{Error, ErrorKind, Event, EventType, Handler, HandlerError, Overflow, Pattern, Payload, Retry, Subscribe};
@@ -275,6 +275,7 @@ fn narrow(gate: &Gate) -> (Subscribe, impl Handler + Clone + use<>) {
 }
 
 pub(super) async fn publishing_waits_for_room_and_then_fails(story: Story) -> Outcome {
+    queued!(story);
     let timeout = Duration::from_millis(300);
     let bus = bus!(story, publish_timeout: timeout);
     if bus.capabilities().persistent {

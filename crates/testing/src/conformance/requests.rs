@@ -10,7 +10,7 @@ use eventbus_runtime::{BusExt, Gather};
 use std::{sync::Arc, time::Duration};
 
 const LONG: Duration = Duration::from_secs(20);
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_secs(3);
 
 pub(super) async fn replies_of_all_responders_are_gathered(story: Story) -> Outcome {
     let bus = bus!(story);

@@ -2,7 +2,7 @@
 
 use super::{
     run::Outcome,
-    story::{Story, all, bus, needs, numbered, numbers, publish_numbers, quiet, sorted, subscribe},
+    story::{Story, all, bus, needs, numbered, numbers, publish_numbers, queued, quiet, sorted, subscribe},
 };
 use crate::{Gate, Probe, Seen};
 use eventbus_core::{ErrorKind, Ordering, Overflow, Retry, Start, Subscribe, Timestamp};
@@ -56,6 +56,7 @@ pub(super) async fn groups_are_independent(story: Story) -> Outcome {
 }
 
 pub(super) async fn every_member_of_a_group_gets_work(story: Story) -> Outcome {
+    queued!(story);
     let bus = bus!(story);
     needs!(bus, groups);
     let gate = Gate::new();
@@ -178,6 +179,7 @@ pub(super) async fn a_subscriber_without_history_sees_only_what_follows(story: S
 }
 
 pub(super) async fn a_group_resumes_where_it_stopped(story: Story) -> Outcome {
+    queued!(story);
     let bus = bus!(story);
     needs!(bus, groups);
     let group = || Subscribe::to("a").group(story.unique("g"));
@@ -220,6 +222,7 @@ pub(super) async fn a_group_keeps_its_place_through_many_members(story: Story) -
 }
 
 pub(super) async fn what_an_abandoned_member_had_goes_to_another(story: Story) -> Outcome {
+    queued!(story);
     let bus = bus!(story, close_timeout: Duration::from_millis(50));
     needs!(bus, groups, redelivery);
     let group = || Subscribe::to("a").group(story.unique("g")).retry(Retry::fixed(super::story::SOON));

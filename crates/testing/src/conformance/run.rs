@@ -1,6 +1,7 @@
 //! Runs cases: one, all, or all of them several times at once.
 
 use super::{CASES, Fixture, story::Story};
+use crate::observe::TASK_PATIENCE;
 use eventbus_core::{Error, ErrorKind};
 use std::{
     any::Any,
@@ -11,11 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
-
-/// How long a case may take.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// One promise, as a test.
 #[derive(Clone, Copy)]
@@ -67,9 +64,11 @@ pub async fn check(fixture: Arc<dyn Fixture>, case: &Case) -> Verdict {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let name = format!("t{:x}_{:x}_{:x}", since.as_micros(), std::process::id(), RUNS.fetch_add(1, Relaxed));
+    let patience = fixture.patience();
+    let limit = patience * 4;
     let story = Story::new(fixture, name);
-    let mut task = tokio::spawn((case.run)(story));
-    match tokio::time::timeout(LIMIT, &mut task).await {
+    let mut task = tokio::spawn(TASK_PATIENCE.scope(patience, (case.run)(story)));
+    match tokio::time::timeout(limit, &mut task).await {
         Ok(Ok(Outcome::Done)) => Verdict::Passed,
         Ok(Ok(Outcome::Skipped(why))) => Verdict::Skipped(why),
         Ok(Err(fault)) => Verdict::Failed(match fault.try_into_panic() {
@@ -78,7 +77,7 @@ pub async fn check(fixture: Arc<dyn Fixture>, case: &Case) -> Verdict {
         }),
         Err(_) => {
             task.abort();
-            Verdict::Failed(format!("not done within {LIMIT:?}"))
+            Verdict::Failed(format!("not done within {limit:?}"))
         }
     }
 }

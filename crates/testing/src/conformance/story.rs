@@ -1,15 +1,25 @@
 //! What every case begins with: a bus of its own, names, and numbered events.
 
 use super::{Fixture, Setup, run::{Outcome, unless_unsupported}};
-use crate::{Probe, settle};
-use eventbus_core::{Bus, Capabilities, Event, EventType, Handler, Pattern, Subscribe, Subscription};
-use std::{sync::Arc, time::Duration};
-
-/// How long a case waits for a bus to have nothing left to do.
-const QUIET: Duration = Duration::from_secs(60);
+use crate::{Gate, Probe, observe::patience, settle};
+use eventbus_core::{
+    Bus, Capabilities, DeadLetter, DeadLetterFilter, Event, EventType, Handler, HandlerError, Pattern, Retry, Subscribe, Subscription,
+};
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 /// A short delay for retries.
 pub(super) const SOON: Duration = Duration::from_millis(20);
+
+/// So many attempts, one soon after the other.
+pub(super) fn quick(attempts: u32) -> Retry {
+    Retry::fixed(SOON).max_attempts(attempts)
+}
 
 /// Returns from a case unless the bus can do this.
 macro_rules! needs {
@@ -20,6 +30,16 @@ macro_rules! needs {
     };
 }
 pub(super) use needs;
+
+/// Returns from a case in which handlers wait for what their publisher does next, where publishers wait for handlers.
+macro_rules! queued {
+    ($story:expr) => {
+        if $story.publish_waits_for_handlers() {
+            return Outcome::Skipped("a publish waits for the handlers".to_owned());
+        }
+    };
+}
+pub(super) use queued;
 
 /// Makes a bus, or returns from the case where the backend lacks a setting.
 macro_rules! bus {
@@ -48,6 +68,10 @@ pub struct Story {
 impl Story {
     pub(super) fn new(fixture: Arc<dyn Fixture>, name: String) -> Self {
         Self { fixture, name }
+    }
+
+    pub(super) fn publish_waits_for_handlers(&self) -> bool {
+        self.fixture.publish_waits_for_handlers()
     }
 
     pub(super) async fn bus(&self) -> Result<Arc<dyn Bus>, Outcome> {
@@ -85,7 +109,7 @@ pub(super) async fn subscribe(bus: &dyn Bus, subscribe: impl Into<Subscribe>, ha
 
 /// Waits until the bus has nothing left to do.
 pub(super) async fn quiet(bus: &dyn Bus) {
-    settle(bus, QUIET).await.expect("the bus comes to rest");
+    settle(bus, patience() * 2).await.expect("the bus comes to rest");
 }
 
 /// Waits for this many deliveries, and then for the bus to come to rest, so that what is returned is all there is.
@@ -95,6 +119,42 @@ pub(super) async fn all(bus: &dyn Bus, probe: &Probe, count: usize) -> Vec<crate
     let seen = probe.seen();
     assert_eq!(seen.len(), count, "more was delivered than expected: {seen:?}");
     seen
+}
+
+/// A probe whose handlers always fail.
+pub(super) fn hopeless() -> Probe {
+    Probe::with(|_, _| async { Err(HandlerError::retry("always")) })
+}
+
+/// A probe whose handlers wait at a gate.
+pub(super) fn held(gate: &Gate) -> Probe {
+    let gate = gate.clone();
+    Probe::with(move |_, _| {
+        let gate = gate.clone();
+        async move {
+            gate.pass().await;
+            Ok(())
+        }
+    })
+}
+
+/// All dead letters, the oldest first.
+pub(super) async fn letters(bus: &dyn Bus) -> Vec<DeadLetter> {
+    let letters = bus.dead_letters().expect("a bus that claims dead letters has some").list(DeadLetterFilter::all()).await;
+    letters.expect("dead letters can be listed")
+}
+
+/// Starts what can wait, such as a close: runs it up to where it waits.
+///
+/// Returns it with what it said already, which is nothing where it has something to wait for.
+pub(super) async fn begun<F: Future>(future: F) -> (Pin<Box<F>>, Option<F::Output>) {
+    let mut future = Box::pin(future);
+    let said = poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(said) => Poll::Ready(Some(said)),
+        Poll::Pending => Poll::Ready(None),
+    });
+    let said = said.await;
+    (future, said)
 }
 
 /// The numbers of a range.

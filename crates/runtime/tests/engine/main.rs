@@ -1,0 +1,7 @@
+//! The consumer engine on a source that loses leases, fails, and ends, as no in-process backend does.
+
+mod endings;
+mod failures;
+mod leases;
+mod retries;
+mod script;

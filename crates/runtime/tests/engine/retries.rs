@@ -1,0 +1,197 @@
+//! What is put back, what is given up, and what waits for either.
+
+use crate::script::{Script, event};
+use eventbus_core::{
+    DeadLetterReason, Error, ErrorKind, Event, HandlerError, IntoBatchHandler as _, MIN_BACKOFF, Ordering, Retry, Subscribe,
+};
+use eventbus_runtime::{Fetched, Outcome, Run};
+use eventbus_testing::Probe;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Fails everything that is `bad` until this attempt.
+fn failing(bad: u64, until: u32) -> Probe {
+    Probe::with(move |ctx, event| async move {
+        if *event.decode::<u64>().unwrap() == bad && ctx.attempt() < until { Err(HandlerError::retry("not yet")) } else { Ok(()) }
+    })
+}
+
+fn strict() -> Subscribe {
+    Subscribe::to("a").ordering(Ordering::Strict).retry(Retry::fixed(SECOND).max_attempts(3))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_waits_for_the_redelivery() {
+    let script = Script::new();
+    let probe = failing(1, 2);
+    let engine = script.run(strict(), probe.clone());
+    script.bring_numbers(0..4);
+    let (after, ticket) = script.put_back(1).await;
+    assert_eq!(after, SECOND);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(probe.numbers(), [0, 1], "the rest waits");
+    script.bring_back(1, 2, ticket);
+    assert_eq!(script.acked(4).await, [0, 1, 2, 3]);
+    assert_eq!(probe.numbers(), [0, 1, 1, 2, 3]);
+    engine.stop(Instant::now() + SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_goes_on_when_another_member_has_the_redelivery() {
+    let script = Script::new();
+    let probe = failing(0, 2);
+    let engine = script.run(strict(), probe.clone());
+    script.bring_numbers(0..3);
+    let (_, ticket) = script.put_back(0).await;
+    script.bring(Ok(Fetched::Elsewhere(ticket.expect("others wait for it"))));
+    assert_eq!(script.acked(2).await, [1, 2]);
+    assert_eq!(probe.numbers(), [0, 1, 2]);
+    engine.stop(Instant::now() + SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_order_nothing_waits_for_a_redelivery() {
+    let script = Script::new();
+    let probe = failing(0, 2);
+    let engine = script.run(strict().ordering(Ordering::Unordered), probe.clone());
+    script.bring_numbers(0..3);
+    assert_eq!(script.put_back(0).await, (SECOND, None));
+    assert_eq!(script.acked(2).await, [1, 2]);
+    engine.stop(Instant::now() + SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_asks_for_is_the_delay_but_never_none_at_all() {
+    let script = Script::new();
+    let probe = Probe::with(|_, event| async move {
+        Err(HandlerError::retry_after("busy", if *event.decode::<u64>().unwrap() == 0 { SECOND * 90 } else { Duration::ZERO }))
+    });
+    let engine = script.run(strict().ordering(Ordering::Unordered), probe);
+    script.bring_numbers(0..2);
+    assert_eq!(script.put_back(0).await.0, SECOND * 90);
+    assert_eq!(script.put_back(1).await.0, MIN_BACKOFF);
+    engine.stop(Instant::now() + SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_attempt_is_buried_and_lets_its_followers_go() {
+    let script = Script::new();
+    let probe = failing(0, 9);
+    let engine = script.run(strict(), probe.clone());
+    script.bring_back(0, 3, None);
+    script.bring_numbers(1..3);
+    assert_eq!(script.acked(2).await, [1, 2]);
+    assert_eq!(script.state().buried, [(0, DeadLetterReason::Exhausted, 3)]);
+    assert_eq!(engine.stats().dead_lettered, 1);
+    engine.stop(Instant::now() + SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_that_ran_out_elsewhere_are_buried_without_another() {
+    let script = Script::new();
+    let probe = Probe::new();
+    let engine = script.run(strict(), probe.clone());
+    // Three members died with it: this would be the fourth attempt of three.
+    script.bring_back(0, 4, None);
+    script.bring_numbers(1..2);
+    script.acked(1).await;
+    script.until(|state| (state.buried.len() == 1).then_some(())).await;
+    assert_eq!(script.state().buried, [(0, DeadLetterReason::Exhausted, 3)]);
+    assert_eq!(probe.numbers(), [1]);
+    assert_eq!(engine.stats().delivered, 1);
+    engine.stop(Instant::now() + SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_buried_at_once_and_its_neighbours_are_delivered() {
+    let script = Script::new();
+    let probe = Probe::new();
+    let engine = script.run(strict(), probe.clone());
+    script.bring_numbers(0..1);
+    let error = Error::new(ErrorKind::Decode, "attribute 'id' is missing");
+    script.bring(Ok(Fetched::Undecodable(Run::one(Event::builder("a").payload(event(9, 1).data().clone()).build().unwrap(), 9, 1), error)));
+    script.bring_numbers(1..2);
+    assert_eq!(script.acked(2).await, [0, 1]);
+    script.until(|state| (state.buried.len() == 1).then_some(())).await;
+    assert_eq!(script.state().buried, [(9, DeadLetterReason::Undecodable, 1)]);
+    assert_eq!(probe.count(), 2);
+    engine.stop(Instant::now() + SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_cannot_be_stored_is_tried_again_and_its_key_waits() {
+    let script = Script::new();
+    script.state().bury_faults = 3;
+    let probe =
+        Probe::with(
+            |_, event| async move { if *event.decode::<u64>().unwrap() == 0 { Err(HandlerError::reject("poison")) } else { Ok(()) } },
+        );
+    let engine = script.run(strict(), probe.clone());
+    script.bring_numbers(0..3);
+    assert_eq!(script.acked(2).await, [1, 2]);
+    let state = script.state();
+    assert_eq!(state.buried, [(0, DeadLetterReason::Rejected, 1)]);
+    drop(state);
+    let stats = engine.stats();
+    assert_eq!((stats.dead_letter_failures, stats.dead_lettered), (3, 1));
+    engine.stop(Instant::now() + SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_cannot_be_stored_before_the_end_leaves_its_event() {
+    let script = Script::new();
+    script.state().bury_faults = usize::MAX;
+    let engine = script.run(strict(), Probe::with(|_, _| async { Err(HandlerError::reject("poison")) }));
+    script.bring_numbers(0..2);
+    script.until(|state| (state.bury_faults < usize::MAX).then_some(())).await;
+    engine.stop(Instant::now() + SECOND * 60).await.unwrap();
+    let state = script.state();
+    assert!(
+        matches!(
+            state.settled[..],
+            [(1, Outcome::Release), (0, Outcome::Retry { .. })] | [(0, Outcome::Retry { .. }), (1, Outcome::Release)]
+        ),
+        "{:?}",
+        state.settled
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_settled_one_by_one() {
+    let script = Script::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let handler = {
+        let seen = Arc::clone(&seen);
+        move |events: Vec<Event>| {
+            let numbers: Vec<u64> = events.iter().map(|event| *event.decode().unwrap()).collect();
+            seen.lock().unwrap().push(numbers.clone());
+            async move {
+                let outcome = |number| match number {
+                    1 => Err(HandlerError::retry("again")),
+                    2 => Err(HandlerError::reject("poison")),
+                    _ => Ok(()),
+                };
+                numbers.into_iter().map(outcome).collect::<Vec<_>>()
+            }
+        }
+    };
+    let engine = script.run(strict().batch(4, Duration::ZERO), handler.into_batch_handler());
+    script.bring_numbers(0..6);
+    let (_, ticket) = script.put_back(1).await;
+    script.until(|state| (state.buried.len() == 1).then_some(())).await;
+    assert_eq!(script.state().settled[0].0, 0);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(*seen.lock().unwrap(), [[0, 1, 2, 3]], "what follows waits for what was put back");
+    script.bring_back(1, 3, ticket);
+    script.until(|state| (state.buried.len() == 2).then_some(())).await;
+    let mut acked = script.acked(4).await;
+    acked.sort_unstable();
+    assert_eq!(acked, [0, 3, 4, 5]);
+    assert_eq!(seen.lock().unwrap()[1..], [vec![1], vec![4, 5]]);
+    engine.stop(Instant::now() + SECOND).await.unwrap();
+}
