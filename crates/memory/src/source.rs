@@ -8,14 +8,16 @@ use crate::{
 use eventbus_core::{DeadLetterPolicy, Overflow, Plan, Result};
 use eventbus_runtime::{Backlog, Buried, Fetched, Progress, Run, Settled, Source};
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{Ordering::SeqCst, fence},
     },
-    task::{Poll, Waker},
+    task::{Poll, Waker, ready},
     time::{Duration, SystemTime},
 };
+use tokio::time::{Sleep, sleep_until};
 
 /// One member's view of the broker.
 pub(crate) struct MemorySource {
@@ -94,24 +96,23 @@ impl MemorySource {
 impl Source for MemorySource {
     type Token = Token;
 
-    async fn fetch(&self, max: usize) -> Result<Fetched<Token>> {
-        loop {
-            // Ready with deliveries, or with when something is due.
-            let next = poll_fn(|cx| match self.next(max, cx.waker()) {
-                Some(Next::Run(run)) => Poll::Ready(Ok(run)),
-                Some(Next::Nothing(Some(due))) => Poll::Ready(Err(due)),
-                Some(Next::Nothing(None)) | None => Poll::Pending,
-            });
-            match next.await {
-                Ok(run) => return Ok(Fetched::Run(run)),
-                Err(due) => {
-                    // Polled earlier where something else arrives.
-                    let mut polled = false;
-                    let again = poll_fn(|_| if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending });
-                    let _ = tokio::time::timeout_at(due, again).await;
+    fn fetch(&self, max: usize) -> impl Future<Output = Result<Fetched<Token>>> + Send {
+        // In a box, since a subscription mostly waits for events, not for time to pass.
+        let mut alarm: Option<Pin<Box<Sleep>>> = None;
+        poll_fn(move |cx| {
+            loop {
+                let due = match self.next(max, cx.waker()) {
+                    Some(Next::Run(run)) => return Poll::Ready(Ok(Fetched::Run(run))),
+                    Some(Next::Nothing(Some(due))) => due,
+                    Some(Next::Nothing(None)) | None => return Poll::Pending,
+                };
+                let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
+                if alarm.deadline() != due {
+                    alarm.as_mut().reset(due);
                 }
+                ready!(alarm.as_mut().poll(cx));
             }
-        }
+        })
     }
 
     async fn settle(&self, settled: &mut Vec<Settled<Token>>) -> Result<()> {

@@ -9,26 +9,47 @@ pub struct Router<T> {
     root: Node<T>,
 }
 
+/// Small, since a process may have very many.
 #[derive(Debug)]
 struct Node<T> {
-    /// What a pattern that ends here is for.
-    here: Vec<T>,
-    /// What a pattern is for that has `>` next.
-    rest: Vec<T>,
+    /// What patterns are for that end here.
+    ends: Vec<(End, T)>,
     /// What follows a `*`.
     one: Option<Box<Node<T>>>,
-    literals: HashMap<Box<str>, Node<T>, foldhash::fast::RandomState>,
+    literals: Option<Box<Literals<T>>>,
+}
+
+type Literals<T> = HashMap<Box<str>, Node<T>, foldhash::fast::RandomState>;
+
+/// How a pattern ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// With the tokens before it.
+    Here,
+    /// With `>`.
+    Rest,
 }
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { here: Vec::new(), rest: Vec::new(), one: None, literals: HashMap::default() }
+        Self { ends: Vec::new(), one: None, literals: None }
     }
 }
 
-impl<T> Node<T> {
+impl<T: Copy> Node<T> {
     fn is_empty(&self) -> bool {
-        self.here.is_empty() && self.rest.is_empty() && self.one.is_none() && self.literals.is_empty()
+        self.ends.is_empty() && self.one.is_none() && self.literals.is_none()
+    }
+
+    fn add(&mut self, end: End, target: T) {
+        if self.ends.is_empty() {
+            self.ends.reserve_exact(1);
+        }
+        self.ends.push((end, target));
+    }
+
+    fn ending(&self, with: End) -> impl Iterator<Item = T> {
+        self.ends.iter().filter(move |(end, _)| *end == with).map(|(_, target)| *target)
     }
 }
 
@@ -44,15 +65,12 @@ impl<T: Copy + Ord> Router<T> {
         let mut node = &mut self.root;
         for token in pattern.tokens() {
             node = match token {
-                PatternToken::Literal(token) => node.literals.entry(token.into()).or_default(),
+                PatternToken::Literal(token) => node.literals.get_or_insert_default().entry(token.into()).or_default(),
                 PatternToken::One => node.one.get_or_insert_default(),
-                _ => {
-                    node.rest.push(target);
-                    return;
-                }
+                _ => return node.add(End::Rest, target),
             };
         }
-        node.here.push(target);
+        node.add(End::Here, target);
     }
 
     /// Removes a target from under a pattern, and every node that is then needless.
@@ -79,21 +97,20 @@ impl<T: Copy + Ord> Default for Router<T> {
     }
 }
 
-fn remove<T: PartialEq>(node: &mut Node<T>, tokens: &[PatternToken<'_>], target: T) {
-    fn take<T: PartialEq>(from: &mut Vec<T>, target: &T) {
-        if let Some(at) = from.iter().position(|held| held == target) {
-            from.swap_remove(at);
-        }
-    }
-    match tokens {
-        [] => take(&mut node.here, &target),
+fn remove<T: Copy + PartialEq>(node: &mut Node<T>, tokens: &[PatternToken<'_>], target: T) {
+    let end = match tokens {
         [PatternToken::Literal(token), tail @ ..] => {
-            if let Some(next) = node.literals.get_mut(*token) {
+            let Some(literals) = &mut node.literals else { return };
+            if let Some(next) = literals.get_mut(*token) {
                 remove(next, tail, target);
                 if next.is_empty() {
-                    node.literals.remove(*token);
+                    literals.remove(*token);
                 }
             }
+            if literals.is_empty() {
+                node.literals = None;
+            }
+            return;
         }
         [PatternToken::One, tail @ ..] => {
             if let Some(next) = &mut node.one {
@@ -102,21 +119,26 @@ fn remove<T: PartialEq>(node: &mut Node<T>, tokens: &[PatternToken<'_>], target:
                     node.one = None;
                 }
             }
+            return;
         }
-        _ => take(&mut node.rest, &target),
+        [] => End::Here,
+        _ => End::Rest,
+    };
+    if let Some(at) = node.ends.iter().position(|held| *held == (end, target)) {
+        node.ends.swap_remove(at);
     }
 }
 
 fn collect<T: Copy>(node: &Node<T>, tokens: &[&str], found: &mut Vec<T>) {
     let Some((token, tail)) = tokens.split_first() else {
-        found.extend_from_slice(&node.here);
+        found.extend(node.ending(End::Here));
         return;
     };
-    found.extend_from_slice(&node.rest);
+    found.extend(node.ending(End::Rest));
     if let Some(next) = &node.one {
         collect(next, tail, found);
     }
-    if let Some(next) = node.literals.get(*token) {
+    if let Some(next) = node.literals.as_ref().and_then(|literals| literals.get(*token)) {
         collect(next, tail, found);
     }
 }

@@ -87,7 +87,6 @@ pub trait Source: Send + Sync + 'static {
 
 /// How many deliveries of a subscription have left the waiting state.
 #[derive(Debug, Default)]
-#[repr(align(64))]
 pub struct Progress(AtomicU64);
 
 impl Progress {

@@ -39,7 +39,7 @@ impl Chain {
     pub(super) fn new(patterns: Vec<Pattern>, inline: bool) -> Self {
         Self {
             patterns,
-            readers: Vec::new(),
+            readers: Vec::with_capacity(1),
             parked: Vec::new(),
             room_until: 0,
             bytes_until: 0,

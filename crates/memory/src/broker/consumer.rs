@@ -37,7 +37,7 @@ pub(super) enum Stream {
     /// It reads along with others, from this position on, which began after so many bytes.
     Chain { chain: ChainId, joined: u64, joined_bytes: u64 },
     /// It has a queue of its own.
-    Queue(Queue),
+    Queue(Box<Queue>),
 }
 
 /// One subscription as a member of its consumer.

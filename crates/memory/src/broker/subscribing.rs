@@ -70,7 +70,8 @@ impl Broker {
 
     fn check_declaration(&self, existing: ConsumerId, plan: &Plan, group: &str) -> Result<()> {
         let consumer = &self.consumers[existing];
-        let Stream::Queue(Queue { patterns, .. }) = &consumer.stream else { return Ok(()) };
+        let Stream::Queue(queue) = &consumer.stream else { return Ok(()) };
+        let Queue { patterns, .. } = &**queue;
         let differs = |what: &str, is: String, wanted: String| {
             Err(Error::new(ErrorKind::Conflict, format!("group {group:?} exists with {what} {is}, not {wanted}; it was left as it is"))
                 .during("subscribe")
@@ -98,7 +99,7 @@ impl Broker {
             Stream::Chain { chain, joined: joined.tail(), joined_bytes: joined.bytes }
         } else {
             self.routes.add(&plan.patterns, Target::Queue(id));
-            Stream::Queue(Queue::new(plan.patterns.clone()))
+            Stream::Queue(Box::new(Queue::new(plan.patterns.clone())))
         };
         let replay = self.replay(&plan.patterns, &plan.start);
         self.consumers.insert(Consumer {
@@ -106,7 +107,8 @@ impl Broker {
             group: plan.group.as_deref().map(Into::into),
             ordering: plan.ordering,
             overflow: plan.overflow,
-            members: Vec::new(),
+            // Most have one.
+            members: Vec::with_capacity(1),
             replay,
             returned: VecDeque::new(),
             orphans: BinaryHeap::new(),

@@ -7,7 +7,10 @@ use crate::{
 };
 use eventbus_core::{DeadLetterReason, Error, Retry};
 use std::{
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
     time::Duration,
 };
 
@@ -18,29 +21,28 @@ impl<S: Source> Shared<S> {
     /// Fetches as long as the subscription runs and there is room.
     pub(super) async fn fetch(self: &Arc<Self>) {
         let mut failures = 0;
-        loop {
-            let Some(room) = self.pulse.until(|| self.room()).await else { return };
-            let fetched = tokio::select! {
-                biased;
-                () = self.pulse.until(|| self.is_stopping().then_some(())) => return,
-                fetched = self.source.fetch(room) => fetched,
+        while let Some(room) = self.pulse.until(|| self.room()).await {
+            let fetched = {
+                let mut fetching = pin!(self.source.fetch(room));
+                poll_fn(|cx| if self.is_stopping() { Poll::Ready(None) } else { fetching.as_mut().poll(cx).map(Some) }).await
             };
             match fetched {
-                Ok(fetched) => {
+                None => break,
+                Some(Ok(fetched)) => {
                     failures = 0;
                     self.take_in(fetched);
                 }
-                Err(error) if error.is_retryable() => {
+                Some(Err(error)) if error.is_retryable() => {
                     failures += 1;
-                    self.context.reporter.report(|| error.clone().during("fetch").with("subscription", &self.settings.name));
                     tracing::warn!(target: "eventbus", subscription = %self.settings.name, %error, "fetching failed, trying again");
-                    if self.pause_for(AGAIN.delay(failures, rand::random())).await {
-                        return;
-                    }
+                    self.context.reporter.report(|| error.during("fetch").with("subscription", &self.settings.name));
+                    self.pause_for(AGAIN.delay(failures, rand::random())).await;
                 }
-                Err(error) => return self.fail(error.during("fetch")),
+                Some(Err(error)) => self.fail(error.during("fetch")),
             }
         }
+        self.state().fetching = false;
+        self.pulse.beat();
     }
 
     /// `Some(None)` ends the fetching, `None` waits.
@@ -97,8 +99,8 @@ impl<S: Source> Shared<S> {
         self.bury(each.collect(), None);
     }
 
-    /// Waits; true where the subscription is stopping.
-    async fn pause_for(&self, delay: Duration) -> bool {
-        tokio::time::timeout(delay, self.lifecycle.until(Phase::Stopping)).await.is_ok()
+    /// Waits, but not longer than the subscription runs. In a box, since it is rare.
+    fn pause_for(&self, delay: Duration) -> impl Future {
+        Box::pin(tokio::time::timeout(delay, self.lifecycle.until(Phase::Stopping)))
     }
 }

@@ -4,7 +4,6 @@ use super::{
     Shared,
     failure::{self, Begun, Failure, Waiting},
     schedule::Key,
-    signal::Phase,
     span,
     state::{Running, State},
 };
@@ -61,9 +60,13 @@ impl<S: Source> Shared<S> {
             let ctx = ctx.get_or_insert_with(|| self.context(run.first().0));
             match self.settings.batch {
                 None => self.walk(lane, handler, run, key, ctx).await,
+                // In a box, so that those who take one event at a time do not pay for it.
                 Some(batch) => {
-                    let run = self.gather(lane, run, batch).await;
-                    self.handle_batch(lane, handler, run, key, ctx).await;
+                    Box::pin(async {
+                        let run = self.gather(lane, run, batch).await;
+                        self.handle_batch(lane, handler, run, key, ctx).await;
+                    })
+                    .await;
                 }
             }
             ctx.load(Arc::clone(&nothing));
@@ -240,12 +243,14 @@ impl<S: Source> Shared<S> {
 
     /// Waits for a handler: until it returns, runs out of time, loses its lease, or is aborted.
     async fn wait<T>(&self, walk: &Walk<S::Token>, position: usize, handling: Waiting<'_, T>) -> Ended<T> {
-        let lost = self.lost.until(|| self.state().has_lost(walk.lane, position).then_some(()));
+        let interrupted = self.lifecycle.watch(|aborting| match aborting {
+            true => Some(Ended::Aborted),
+            false => self.state().has_lost(walk.lane, position).then_some(Ended::Lost),
+        });
         tokio::select! {
             biased;
             returned = handling => Ended::Returned(returned),
-            () = lost => Ended::Lost,
-            () = self.lifecycle.until(Phase::Aborting) => Ended::Aborted,
+            ended = interrupted => ended,
             () = tokio::time::sleep(self.settings.timeout) => Ended::Returned(Err(Failure::Timeout(self.settings.timeout))),
         }
     }

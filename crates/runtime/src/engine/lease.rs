@@ -35,7 +35,7 @@ impl<S: Source> Shared<S> {
         match self.state().lose(run) {
             Lost::Running => {
                 self.losses.fetch_add(1, Relaxed);
-                self.lost.notify_all();
+                self.lifecycle.look_again();
             }
             Lost::Waiting => {
                 self.source.progress().give_back(1);

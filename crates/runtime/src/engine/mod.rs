@@ -34,6 +34,7 @@ use crate::{
 use eventbus_core::{Batch, Bus, DeadLetterPolicy, Error, ErrorKind, Handler, Plan, Result, Retry, SubscriptionStats};
 use std::{
     fmt,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -71,8 +72,7 @@ struct Shared<S: Source> {
     pulse: Pulse,
     /// For lanes with tasks of their own: something may start.
     ready: Signal,
-    /// A running delivery was lost.
-    lost: Signal,
+    /// How many running deliveries were lost. Every loss is signalled as a move of the lifecycle.
     losses: AtomicU64,
     paused: AtomicBool,
     lifecycle: Lifecycle,
@@ -127,7 +127,6 @@ impl<S: Source> Engine<S> {
             counters: Counters::default(),
             pulse: Pulse::new(),
             ready: Signal::new(),
-            lost: Signal::new(),
             losses: AtomicU64::new(0),
             paused: AtomicBool::new(false),
             lifecycle: Lifecycle::new(),
@@ -244,27 +243,44 @@ impl<S: Source> Engine<S> {
 
 impl<S: Source> Shared<S> {
     /// Runs the subscription to its end. The handler is let go of there, whoever still has a handle of the subscription.
-    async fn run(self: Arc<Self>, handler: Arc<dyn Handler>) {
-        let work = async {
-            if self.settings.concurrency == 1 {
-                tokio::join!(self.fetch(), self.lane(0, &*handler));
-            } else {
-                tokio::join!(self.fetch(), self.lanes(&handler));
+    fn run(self: Arc<Self>, handler: Arc<dyn Handler>) -> impl Future<Output = ()> {
+        async move {
+            {
+                let loops = pin!(async {
+                    tokio::join!(self.fetch(), self.handle_and_settle(&handler));
+                });
+                self.pulse.drive(loops).await;
             }
-            self.release_rest();
-            // Dead letters that are being stored may still succeed.
-            self.pulse.until(|| self.state().burying.is_empty().then_some(())).await;
-            self.lifecycle.advance(Phase::Finishing);
-            self.pulse.beat();
-        };
-        self.pulse
-            .drive(async {
-                tokio::join!(work, self.settle());
-            })
-            .await;
-        failure::let_go(handler);
-        self.source.ended();
-        self.lifecycle.advance(Phase::Ended);
+            failure::let_go(handler);
+            self.source.ended();
+            self.lifecycle.advance(Phase::Ended);
+        }
+    }
+
+    /// Everything but fetching. It takes its memory when there is something to do, which for most subscriptions of a large process may be
+    /// never.
+    async fn handle_and_settle(self: &Arc<Self>, handler: &Arc<dyn Handler>) {
+        self.pulse.until(|| (self.is_stopping() || self.state().has_work()).then_some(())).await;
+        Box::pin(async {
+            let handling = pin!(self.handle(handler));
+            tokio::join!(handling, self.settle());
+        })
+        .await;
+    }
+
+    /// Runs the handlers, and when that is over gives back what is left.
+    async fn handle(self: &Arc<Self>, handler: &Arc<dyn Handler>) {
+        if self.settings.concurrency == 1 {
+            self.lane(0, &**handler).await;
+        } else {
+            Box::pin(self.lanes(handler)).await;
+        }
+        self.pulse.until(|| (!self.state().fetching).then_some(())).await;
+        self.release_rest();
+        // Dead letters that are being stored may still succeed.
+        self.pulse.until(|| self.state().burying.is_empty().then_some(())).await;
+        self.lifecycle.advance(Phase::Finishing);
+        self.pulse.beat();
     }
 
     /// Runs several lanes, each a task of its own.
@@ -303,7 +319,6 @@ impl<S: Source> Shared<S> {
     fn look_again(&self) {
         self.pulse.beat();
         self.ready.notify_all();
-        self.lost.notify_all();
     }
 
     /// Says that `runs` more may start, for lanes with tasks of their own.

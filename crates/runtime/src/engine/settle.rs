@@ -31,8 +31,9 @@ impl<S: Source> Shared<S> {
                         failures += 1;
                         self.context.reporter.report(|| error.clone().during("settle").with("subscription", &self.settings.name));
                         tracing::warn!(target: "eventbus", subscription = %self.settings.name, %error, "settling failed, trying again");
-                        if tokio::time::timeout(AGAIN.delay(failures, rand::random()), self.lifecycle.until(Phase::Aborting)).await.is_ok()
-                        {
+                        let pause = tokio::time::timeout(AGAIN.delay(failures, rand::random()), self.lifecycle.until(Phase::Aborting));
+                        // In a box, since it is rare.
+                        if Box::pin(pause).await.is_ok() {
                             // The backend will deliver again what it was not told about. The close says so.
                             self.state().settled.append(&mut settled);
                             return;

@@ -46,10 +46,9 @@ impl Pulse {
         poll_fn(move |_| look().map_or(Poll::Pending, Poll::Ready))
     }
 
-    /// Runs the loops to their end.
-    pub(super) async fn drive(&self, loops: impl Future<Output = ()>) {
-        let mut loops = pin!(loops);
-        poll_fn(|cx| self.round(loops.as_mut(), cx)).await;
+    /// Runs the loops to their end. They are borrowed, since a future that is moved into another takes its place twice.
+    pub(super) fn drive(&self, mut loops: Pin<&mut impl Future<Output = ()>>) -> impl Future<Output = ()> {
+        poll_fn(move |cx| self.round(loops.as_mut(), cx))
     }
 
     fn round(&self, mut loops: Pin<&mut impl Future<Output = ()>>, cx: &mut Context<'_>) -> Poll<()> {
@@ -152,5 +151,15 @@ impl Lifecycle {
 
     pub(super) async fn until(&self, phase: Phase) {
         self.moved.until(|| self.reached(phase).then_some(())).await;
+    }
+
+    /// Whoever [watches](Self::watch) looks again, though nothing moved.
+    pub(super) fn look_again(&self) {
+        self.moved.notify_all();
+    }
+
+    /// Waits until `look` finds something, looking at every move. It is told whether what runs is to be dropped.
+    pub(super) fn watch<T>(&self, mut look: impl FnMut(bool) -> Option<T>) -> impl Future<Output = T> {
+        self.moved.until(move || look(self.reached(Phase::Aborting)))
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct State<T> {
     /// What was given up and is not stored yet.
     pub(super) burying: Vec<Run<T>>,
     pub(super) pace: Pace,
+    /// Whether more may be fetched.
+    pub(super) fetching: bool,
     /// Whether the fetching loop found no room and waits for some.
     pub(super) wants_room: bool,
     tickets: u64,
@@ -41,9 +43,15 @@ impl<T> State<T> {
             running: Vec::new(),
             burying: Vec::new(),
             pace: Pace::new(),
+            fetching: true,
             wants_room: false,
             tickets: 0,
         }
+    }
+
+    /// Whether there is anything to do besides fetching.
+    pub(super) fn has_work(&self) -> bool {
+        self.schedule.ready_runs() > 0 || !self.settled.is_empty()
     }
 
     /// A ticket for a delivery that later ones wait for.
