@@ -179,7 +179,7 @@ impl Source for MemorySource {
 
     fn backlog(&self) -> Backlog {
         let mut backlog = self.with_broker(|broker, member| broker.backlog(member)).unwrap_or_default();
-        let unread = self.reader().as_deref().and_then(Reader::first).map(|token| waited(token));
+        let unread = self.reader().as_deref().and_then(Reader::first).map(waited);
         backlog.oldest = backlog.oldest.max(unread);
         backlog
     }

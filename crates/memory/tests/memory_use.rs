@@ -135,7 +135,7 @@ async fn a_million_events_at_a_slow_handler_stay_within_its_buffer() {
         async fn handle(&self, ctx: &Context, _: &Event) -> Result<(), HandlerError> {
             // Slower than the publisher, who gets a turn here and fills the buffer up.
             tokio::task::yield_now().await;
-            if self.handled.fetch_add(1, Relaxed) % 64 == 0 {
+            if self.handled.fetch_add(1, Relaxed).is_multiple_of(64) {
                 self.most.fetch_max(usize::try_from(live() - self.before).unwrap_or(0), Relaxed);
             }
             self.redelivered.fetch_add(usize::from(ctx.attempt() > 1), Relaxed);

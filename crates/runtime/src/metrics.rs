@@ -79,19 +79,16 @@ impl SubscriptionMetrics {
 }
 
 /// The handle that counts what is published of one type.
-#[must_use]
 pub fn published(backend: &'static str, event_type: &EventType) -> Counter {
     counter!("eventbus_published_total", "backend" => backend, "event_type" => event_type.as_str().to_owned())
 }
 
 /// The handle that counts what is refused.
-#[must_use]
 pub fn refused(backend: &'static str) -> Counter {
     counter!("eventbus_refused_total", "backend" => backend)
 }
 
 /// The handle that counts duplicates.
-#[must_use]
 pub fn duplicates(backend: &'static str) -> Counter {
     counter!("eventbus_duplicates_total", "backend" => backend)
 }

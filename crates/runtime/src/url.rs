@@ -47,7 +47,7 @@ impl BusUrl {
             };
         }
         let mut parameters: Vec<(String, String)> = Vec::new();
-        for pair in uri.query().map(|query| query.as_str()).unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        for pair in uri.query().map(fluent_uri::pct_enc::EStr::as_str).unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (percent_decode(name)?, percent_decode(value)?);
             if parameters.iter().any(|(known, _)| *known == name) {

@@ -72,7 +72,6 @@ impl Subscription {
     }
 
     /// A handle that ends the subscription when it is dropped, without waiting for handlers in flight.
-    #[must_use]
     pub fn into_guard(self) -> SubscriptionGuard {
         SubscriptionGuard(self)
     }

@@ -54,7 +54,7 @@ pub(super) fn refused(name: &str, rule: &str) -> Error {
 }
 
 /// A rule of the vocabulary, broken by what was read.
-fn broken(error: Error) -> Error {
+fn broken(error: &Error) -> Error {
     Error::new(ErrorKind::Decode, error.message().to_owned())
 }
 
@@ -62,7 +62,7 @@ impl Assembler {
     /// Takes one attribute.
     pub(super) fn set(&mut self, name: &str, value: Read<'_>) -> Result<()> {
         if matches!(value, Read::Null) {
-            return check_name(name).map_err(broken);
+            return check_name(name).map_err(|error| broken(&error));
         }
         match name {
             "specversion" => {
@@ -117,9 +117,9 @@ impl Assembler {
                 Ok(())
             }
             _ => {
-                check_name(name).map_err(broken)?;
+                check_name(name).map_err(|error| broken(&error))?;
                 let value = extension(name, value)?;
-                value.check(name).map_err(broken)?;
+                value.check(name).map_err(|error| broken(&error))?;
                 insert(&mut rare.extensions, name, value)
             }
         }
@@ -156,7 +156,7 @@ fn payload(content_type: Option<&str>, data: Data) -> Result<Payload> {
         (None, Data::Bytes(bytes) | Data::Text(bytes)) => Ok(Payload::opaque(bytes)),
         (Some(media), Data::Bytes(bytes) | Data::Text(bytes)) => Payload::bytes(media, bytes),
     }
-    .map_err(broken)
+    .map_err(|error| broken(&error))
 }
 
 fn once<T>(name: &str, slot: &mut Option<T>, value: impl Into<Option<T>>) -> Result<()> {
@@ -190,7 +190,7 @@ fn text<'a>(name: &str, value: Read<'a>) -> Result<Cow<'a, str>> {
 
 fn checked(name: &str, value: Read<'_>, check: fn(&str, &str) -> Result<()>) -> Result<Box<str>> {
     let value = text(name, value)?;
-    check(name, &value).map_err(broken)?;
+    check(name, &value).map_err(|error| broken(&error))?;
     Ok(value.into())
 }
 

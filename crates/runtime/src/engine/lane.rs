@@ -16,6 +16,9 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+/// What a lane was given: a run and its key.
+type Taken<T> = (Run<T>, Option<Key>);
+
 /// A lane's way through one run.
 struct Walk<T> {
     lane: usize,
@@ -76,12 +79,12 @@ impl<S: Source> Shared<S> {
         }
     }
 
-    async fn wait_for_run(&self, lane: usize) -> Option<(Run<S::Token>, Option<Key>)> {
+    async fn wait_for_run(&self, lane: usize) -> Option<Taken<S::Token>> {
         if self.settings.concurrency == 1 { self.pulse.until(|| self.next(lane)).await } else { self.ready.until(|| self.next(lane)).await }
     }
 
     /// `Some(None)` ends the lane, `None` waits.
-    fn next(&self, lane: usize) -> Option<Option<(Run<S::Token>, Option<Key>)>> {
+    fn next(&self, lane: usize) -> Option<Option<Taken<S::Token>>> {
         if self.is_stopping() {
             return Some(None);
         }

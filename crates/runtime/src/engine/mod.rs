@@ -243,6 +243,7 @@ impl<S: Source> Engine<S> {
 
 impl<S: Source> Shared<S> {
     /// Runs the subscription to its end. The handler is let go of there, whoever still has a handle of the subscription.
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
     fn run(self: Arc<Self>, handler: Arc<dyn Handler>) -> impl Future<Output = ()> {
         async move {
             {

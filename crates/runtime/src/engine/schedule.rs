@@ -260,8 +260,11 @@ impl<T> Schedule<T> {
     }
 }
 
-/// Takes the run that holds a delivery out of a queue: where it stood, and its parts before and after the delivery.
-fn cut_out<T>(queue: &mut VecDeque<Run<T>>, lost: &Run<T>) -> Option<(usize, Option<Run<T>>, Option<Run<T>>)> {
+/// Where a run stood, and its parts before and after what was cut out of it.
+type Cut<T> = (usize, Option<Run<T>>, Option<Run<T>>);
+
+/// Takes the run that holds a delivery out of a queue, without the delivery.
+fn cut_out<T>(queue: &mut VecDeque<Run<T>>, lost: &Run<T>) -> Option<Cut<T>> {
     let at = queue.iter().position(|run| std::sync::Arc::ptr_eq(run.batch(), lost.batch()) && run.range().contains(&lost.range().start))?;
     let mut run = queue.remove(at)?;
     let before = lost.range().start - run.range().start;

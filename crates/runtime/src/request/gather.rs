@@ -194,9 +194,8 @@ pub(crate) async fn request(bus: &(impl Bus + ?Sized), event: Event, gather: Gat
         collecting.await;
         Ok::<_, Error>(())
     };
-    match tokio::time::timeout(gather.timeout, collected).await {
-        Ok(Err(error)) => return Err(error.during("request")),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(gather.timeout, collected).await {
+        return Err(error.during("request"));
     }
     let missing: Vec<String> =
         gather.expected.iter().filter(|name| !replies.iter().any(|reply: &Reply| reply.responder == **name)).cloned().collect();

@@ -134,9 +134,7 @@ async fn a_letter_that_cannot_be_stored_is_tried_again_and_its_key_waits() {
     let engine = script.run(strict(), probe.clone());
     script.bring_numbers(0..3);
     assert_eq!(script.acked(2).await, [1, 2]);
-    let state = script.state();
-    assert_eq!(state.buried, [(0, DeadLetterReason::Rejected, 1)]);
-    drop(state);
+    assert_eq!(script.state().buried, [(0, DeadLetterReason::Rejected, 1)]);
     let stats = engine.stats();
     assert_eq!((stats.dead_letter_failures, stats.dead_lettered), (3, 1));
     engine.stop(Instant::now() + SECOND).await.unwrap();
