@@ -14,8 +14,9 @@ use eventbus_core::{
     Bus, BusFuture, BusStats, Capabilities, DeadLetters, Error, ErrorKind, ErrorStream, Event, Handler, Health, HealthState, Plan, Receipt,
     ReplyTransport, Result, Subscribe, Subscription,
 };
-use eventbus_runtime::{Engine, EngineContext};
+use eventbus_runtime::{Engine, EngineContext, spans};
 use std::{fmt, sync::Arc, time::Duration};
+use tracing::Instrument as _;
 
 /// An event bus within the process: a real broker in miniature.
 ///
@@ -84,6 +85,20 @@ impl MemoryBus {
         self.owner.is_none()
     }
 
+    fn accept(&self, event: Event) -> BusFuture<'_, Result<()>> {
+        if self.core.config.inline {
+            return self.publish_inline(event);
+        }
+        let inside = self.is_inside();
+        match self.core.arrive(event).and_then(|arrival| self.core.try_publish(arrival, inside)) {
+            Ok(Tried::Accepted) => BusFuture::ready(Ok(())),
+            Ok(Tried::Wait(arrival, consumer)) => BusFuture::new(async move {
+                self.core.wait_and_publish(*arrival, consumer, inside).await.map_err(|error| self.core.refuse(error))
+            }),
+            Err(error) => BusFuture::ready(Err(self.core.refuse(error))),
+        }
+    }
+
     fn publish_inline(&self, event: Event) -> BusFuture<'_, Result<()>> {
         BusFuture::new(async move {
             let part = Part::now();
@@ -126,17 +141,12 @@ impl Default for MemoryBus {
 
 impl Bus for MemoryBus {
     fn publish(&self, event: Event) -> BusFuture<'_, Result<()>> {
-        if self.core.config.inline {
-            return self.publish_inline(event);
+        let span = spans::publish(BACKEND, &event);
+        if span.is_disabled() {
+            return self.accept(event);
         }
-        let inside = self.is_inside();
-        match self.core.arrive(event).and_then(|arrival| self.core.try_publish(arrival, inside)) {
-            Ok(Tried::Accepted) => BusFuture::ready(Ok(())),
-            Ok(Tried::Wait(arrival, consumer)) => BusFuture::new(async move {
-                self.core.wait_and_publish(*arrival, consumer, inside).await.map_err(|error| self.core.refuse(error))
-            }),
-            Err(error) => BusFuture::ready(Err(self.core.refuse(error))),
-        }
+        let accepting = span.in_scope(|| self.accept(event));
+        BusFuture::new(accepting.instrument(span))
     }
 
     fn enqueue(&self, event: Event) -> BusFuture<'_, Result<Receipt>> {

@@ -4,6 +4,7 @@
 //! concurrency, order, timeouts, retries, leases, dead letters and shutdown.
 
 pub mod metrics;
+pub mod spans;
 pub mod url;
 
 mod delivery;

@@ -6,6 +6,7 @@
 //! | `eventbus_published_total` | counter | `backend`, `event_type` |
 //! | `eventbus_refused_total` | counter | `backend` |
 //! | `eventbus_duplicates_total` | counter | `backend` |
+//! | `eventbus_fetched_total` | counter | `backend`, `subscription` |
 //! | `eventbus_delivered_total` | counter, every attempt | `backend`, `subscription` |
 //! | `eventbus_acked_total` | counter | `backend`, `subscription` |
 //! | `eventbus_retried_total` | counter | `backend`, `subscription` |
@@ -26,6 +27,7 @@ use metrics::{Counter, Gauge, Histogram, SharedString, counter, gauge, histogram
 pub(crate) struct SubscriptionMetrics {
     backend: &'static str,
     subscription: SharedString,
+    pub(crate) fetched: Counter,
     pub(crate) delivered: Counter,
     pub(crate) acked: Counter,
     pub(crate) retried: Counter,
@@ -46,6 +48,7 @@ impl SubscriptionMetrics {
         let counter = |name| counter!(name, "backend" => backend, "subscription" => subscription.clone());
         let gauge = |name| gauge!(name, "backend" => backend, "subscription" => subscription.clone());
         Self {
+            fetched: counter("eventbus_fetched_total"),
             delivered: counter("eventbus_delivered_total"),
             acked: counter("eventbus_acked_total"),
             retried: counter("eventbus_retried_total"),

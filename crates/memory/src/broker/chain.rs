@@ -189,6 +189,36 @@ mod tests {
     }
 
     #[test]
+    fn readers_on_other_threads_miss_nothing_while_the_chain_grows() {
+        const EVENTS: u64 = 50_000;
+        let mut chain = chain();
+        let readers: Vec<_> = (0..3).map(|_| chain.reader()).collect();
+        let chain = std::sync::Mutex::new(chain);
+        std::thread::scope(|scope| {
+            for (number, mut reader) in readers.into_iter().enumerate() {
+                let chain = &chain;
+                scope.spawn(move || {
+                    let mut seen = Vec::new();
+                    while seen.len() < usize::try_from(EVENTS).unwrap() {
+                        let found = read(&mut reader, 1 + number * 5, u64::MAX);
+                        if found.is_empty() {
+                            // As a member does before it waits.
+                            let mut chain = chain.lock().unwrap();
+                            chain.let_go();
+                            reader.go_on();
+                        }
+                        seen.extend(found);
+                    }
+                    assert!(seen.iter().copied().eq(0..EVENTS), "in order, each once");
+                });
+            }
+            for sequence in 0..EVENTS {
+                push(&mut chain.lock().unwrap(), sequence..sequence + 1);
+            }
+        });
+    }
+
+    #[test]
     fn an_end_is_not_overstepped() {
         let mut chain = chain();
         let mut reader = chain.reader();

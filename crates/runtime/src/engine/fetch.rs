@@ -4,6 +4,7 @@ use super::{Settings, Shared, signal::Phase};
 use crate::{
     Source,
     source::{Fetched, Run},
+    spans,
 };
 use eventbus_core::{DeadLetterReason, Error, Retry};
 use std::{
@@ -59,6 +60,12 @@ impl<S: Source> Shared<S> {
     }
 
     fn take_in(self: &Arc<Self>, fetched: Fetched<S::Token>) {
+        let count = match &fetched {
+            Fetched::Run(run) | Fetched::Undecodable(run, _) => run.len() as u64,
+            Fetched::Elsewhere(_) => 0,
+        };
+        self.metrics().fetched.increment(count);
+        let _span = spans::receive(self.context.backend, &self.settings.name, count).entered();
         match fetched {
             Fetched::Run(run) if self.settings.retry.allows_another(run.attempt().saturating_sub(1)) => self.schedule(run),
             Fetched::Run(run) => self.give_up_at_once(&run),

@@ -4,12 +4,12 @@ use super::{
     Shared,
     failure::{self, Begun, Failure, Waiting},
     schedule::Key,
-    span,
     state::{Running, State},
 };
 use crate::{
     Source,
     source::{Buried, Outcome, Run, Settled, Ticket},
+    spans,
 };
 use eventbus_core::{Context, DeadLetterReason, Error, ErrorKind, Event, EventBatch, Handler, MIN_BACKOFF, Scope, Verdict};
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -130,7 +130,7 @@ impl<S: Source> Shared<S> {
             self.source.progress().start(alone);
             let (event, token) = batch.get(position);
             ctx.begin(position, walk.run.attempt(), self.source.sequence(token), self.deadline(&walk));
-            let span = span::process(self.context.backend, &self.settings.name, event, walk.run.attempt());
+            let span = spans::process(self.context.backend, &self.settings.name, event, walk.run.attempt());
             let beginning = failure::begin(handler, ctx, event);
             let ended = match if span.is_disabled() { beginning.await } else { beginning.instrument(span.clone()).await } {
                 Begun::Done(outcome) => Ended::Returned(outcome),
@@ -174,7 +174,7 @@ impl<S: Source> Shared<S> {
         }
         ctx.load(events.clone());
         ctx.begin(0, walk.run.attempt(), self.source.sequence(walk.run.first().1), self.deadline(&walk));
-        let span = span::process(self.context.backend, &self.settings.name, &events[0], walk.run.attempt());
+        let span = spans::process(self.context.backend, &self.settings.name, &events[0], walk.run.attempt());
         let ended = match failure::begin_batch(handler, ctx, &events).instrument(span.clone()).await {
             Begun::Done(outcome) => Ended::Returned(outcome),
             Begun::Waiting(handling) => {

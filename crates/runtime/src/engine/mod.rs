@@ -19,7 +19,6 @@ mod pace;
 mod schedule;
 mod settle;
 mod signal;
-mod span;
 mod state;
 
 use self::{

@@ -4,9 +4,11 @@ use super::{Shared, signal::Phase};
 use crate::{
     Source,
     source::{Outcome, Settled},
+    spans,
 };
 use eventbus_core::Retry;
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use tracing::Instrument as _;
 
 /// The delays between attempts to settle.
 const AGAIN: Retry = Retry::exponential(Duration::from_millis(100)).max_delay(Duration::from_secs(5)).forever();
@@ -23,7 +25,8 @@ impl<S: Source> Shared<S> {
             }
             while !settled.is_empty() {
                 let before = Tally::of(&settled);
-                let outcome = self.source.settle(&mut settled).await;
+                let span = spans::settle(self.context.backend, &self.settings.name, before.count());
+                let outcome = self.source.settle(&mut settled).instrument(span).await;
                 self.count(&before, &Tally::of(&settled));
                 match outcome {
                     Ok(()) => failures = 0,
@@ -71,18 +74,23 @@ impl<S: Source> Shared<S> {
 struct Tally {
     acked: u64,
     retried: u64,
+    released: u64,
 }
 
 impl Tally {
     fn of<T>(settled: &[Settled<T>]) -> Self {
-        let mut tally = Self { acked: 0, retried: 0 };
+        let mut tally = Self { acked: 0, retried: 0, released: 0 };
         for Settled { run, outcome } in settled {
             match outcome {
                 Outcome::Ack => tally.acked += run.len() as u64,
                 Outcome::Retry { .. } => tally.retried += run.len() as u64,
-                Outcome::Release => {}
+                Outcome::Release => tally.released += run.len() as u64,
             }
         }
         tally
+    }
+
+    fn count(&self) -> u64 {
+        self.acked + self.retried + self.released
     }
 }
