@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn readers_on_other_threads_miss_nothing_while_the_chain_grows() {
         const EVENTS: u64 = 50_000;
-        let mut chain = chain();
+        let chain = chain();
         let readers: Vec<_> = (0..3).map(|_| chain.reader()).collect();
         let chain = std::sync::Mutex::new(chain);
         std::thread::scope(|scope| {

@@ -37,7 +37,7 @@ impl<S: Source> Shared<S> {
             }
             shared.state().schedule.finish(key);
             shared.pulse.beat();
-            shared.call_lanes(1);
+            shared.call_lane();
         });
     }
 

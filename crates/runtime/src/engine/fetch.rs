@@ -73,19 +73,15 @@ impl<S: Source> Shared<S> {
             Fetched::Elsewhere(ticket) => {
                 self.state().schedule.open(ticket);
                 self.pulse.beat();
-                self.call_lanes(1);
+                self.call_lane();
             }
         }
     }
 
     fn schedule(&self, run: Run<S::Token>) {
-        let ready = {
-            let mut state = self.state();
-            state.schedule.insert(run);
-            state.schedule.ready_runs()
-        };
+        self.state().schedule.insert(run);
         self.pulse.beat();
-        self.call_lanes(ready);
+        self.call_lane();
     }
 
     /// The attempts ran out while nobody was there to bury the event: every member died with it, or its lease ran out each time.

@@ -99,6 +99,10 @@ impl<S: Source> Shared<S> {
         };
         let mut state = self.state();
         let run = state.schedule.take(max)?;
+        if state.schedule.ready_runs() > 0 {
+            // What is left is for the next: of a run of many, each lane takes what it can.
+            self.call_lane();
+        }
         if std::mem::take(&mut state.wants_room) {
             self.pulse.beat();
         }
@@ -392,7 +396,6 @@ impl<S: Source> Shared<S> {
         if given_up.is_empty() {
             state.schedule.finish(walk.key);
         }
-        let ready = state.schedule.ready_runs();
         drop(state);
         if !given_up.is_empty() {
             self.bury(given_up, walk.key);
@@ -400,7 +403,7 @@ impl<S: Source> Shared<S> {
         // Its deliveries are let go of before the settling loop looks at them, so that it can be the last to do so.
         drop(walk);
         self.pulse.beat();
-        self.call_lanes(ready);
+        self.call_lane();
     }
 }
 

@@ -321,10 +321,13 @@ impl<S: Source> Shared<S> {
         self.ready.notify_all();
     }
 
-    /// Says that `runs` more may start, for lanes with tasks of their own.
-    fn call_lanes(&self, runs: usize) {
-        if self.settings.concurrency > 1 {
-            (0..runs.min(self.settings.concurrency)).for_each(|_| self.ready.notify_one());
+    /// Says that something may start, for lanes with tasks of their own. One is enough: who leaves something calls the next.
+    fn call_lane(&self) {
+        match (self.settings.concurrency, self.settings.batch) {
+            (1, _) => {}
+            (_, None) => self.ready.notify_one(),
+            // Who gathers a batch hears this too and may not take what there is.
+            (_, Some(_)) => self.ready.notify_all(),
         }
     }
 
