@@ -6,17 +6,18 @@ use quote::{quote, quote_spanned};
 use syn::{Data, DeriveInput, Error, Fields, LitStr, Member, Result, Type};
 
 pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
+    check_shape(input)?;
     let Attributes { event_type, version, subject, partition_key, krate } = Attributes::read(input)?;
     let subject = subject.map(|field| accessor(input, "subject", &field)).transpose()?;
     let partition_key = partition_key.map(|field| accessor(input, "partition_key", &field)).transpose()?;
     let version = version.map(|version| quote! { const VERSION: u32 = #version; });
     let name = &input.ident;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
-    // Checked here as well as where the type is used, so that the error stands where the mistake is.
+    // The rule has been checked. Here the crate that it comes from has the last word.
     let check = quote_spanned! { event_type.span() =>
         const _: () = ::core::assert!(
             #krate::is_valid_event_type(#event_type),
-            "an event type is 1 to 16 tokens of [A-Za-z0-9_:/@+~-] joined by dots, at most 255 bytes, without wildcards: write something like \"order.placed\"",
+            "an event type is 1 to 16 tokens of [A-Za-z0-9_:/@+~-] joined by dots, at most 255 bytes",
         );
     };
     Ok(quote! {
@@ -29,6 +30,23 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
             #partition_key
         }
     })
+}
+
+/// Refuses what can never be the data of an event, before the compiler says so in terms of serde.
+fn check_shape(input: &DeriveInput) -> Result<()> {
+    if let Data::Union(data) = &input.data {
+        return Err(Error::new(
+            data.union_token.span,
+            "a union cannot be the data of an event, since serde cannot write it: use a struct or an enum",
+        ));
+    }
+    match input.generics.lifetimes().next() {
+        None => Ok(()),
+        Some(lifetime) => Err(Error::new_spanned(
+            lifetime,
+            "the data of an event owns what it holds, for it outlives the publisher: use String instead of &str, Vec<T> instead of &[T]",
+        )),
+    }
 }
 
 /// The method that returns a field as text.
@@ -46,10 +64,11 @@ fn accessor(input: &DeriveInput, method: &str, field: &LitStr) -> Result<TokenSt
         return Err(Error::new(field.span(), format!("`{}` has no field `{wanted}`: {}", input.ident, known(&data.fields))));
     };
     let method = syn::Ident::new(method, field.span());
+    // A field that has no text is complained about where it is named.
     let value = if is_option(kind) {
-        quote! { self.#member.as_ref().map(::std::string::ToString::to_string) }
+        quote_spanned! { field.span() => self.#member.as_ref().map(::std::string::ToString::to_string) }
     } else {
-        quote! { ::core::option::Option::Some(::std::string::ToString::to_string(&self.#member)) }
+        quote_spanned! { field.span() => ::core::option::Option::Some(::std::string::ToString::to_string(&self.#member)) }
     };
     Ok(quote! {
         fn #method(&self) -> ::core::option::Option<::std::string::String> {
@@ -67,7 +86,11 @@ fn name_of(member: &Member) -> String {
 
 fn known(fields: &Fields) -> String {
     let names: Vec<_> = fields.members().map(|member| name_of(&member)).collect();
-    if names.is_empty() { "it has no fields".to_owned() } else { format!("write one of {}", names.join(", ")) }
+    if names.is_empty() {
+        "it has no fields, so leave this out or implement EventData by hand".to_owned()
+    } else {
+        format!("write one of {}", names.join(", "))
+    }
 }
 
 fn is_option(kind: &Type) -> bool {

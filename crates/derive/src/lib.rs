@@ -20,9 +20,33 @@
 //! | `subject = "field"` | the field that is the event's subject; an `Option` may be `None` | none |
 //! | `partition_key = "field"` | the field that is the event's partition key; an `Option` may be `None` | none |
 //! | `crate = "path"` | where `EventData` is found | `::eventbus` |
+//!
+//! A subject or partition key is the text of its field, so the field's type must implement `Display`:
+//!
+//! ```compile_fail
+//! # use eventbus::prelude::*; use serde::{Deserialize, Serialize};
+//! #[derive(Serialize, Deserialize, EventData)]
+//! #[event(type = "order.placed", subject = "items")]
+//! struct OrderPlaced { items: Vec<String> }
+//! ```
+//!
+//! Type parameters need the bounds that the data of every event has, and serde has to be told not to add its own:
+//!
+//! ```
+//! use eventbus::prelude::*;
+//! use serde::{Deserialize, Serialize, de::DeserializeOwned};
+//!
+//! #[derive(Serialize, Deserialize, EventData)]
+//! #[event(type = "page.read")]
+//! #[serde(bound = "")]
+//! struct PageRead<T: Serialize + DeserializeOwned + Send + Sync + 'static> { items: Vec<T> }
+//!
+//! assert_eq!(PageRead::<u64>::TYPE, "page.read");
+//! ```
 
 mod attributes;
 mod expand;
+mod rules;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};

@@ -1,3 +1,5 @@
+//! The example of the README, which shows it letter by letter from here on.
+
 use eventbus::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

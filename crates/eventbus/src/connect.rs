@@ -30,7 +30,10 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Bus>> {
     let url = BusUrl::parse(url)?;
     match url.scheme() {
         #[cfg(feature = "memory")]
-        "memory" => Ok(Arc::new(eventbus_memory::MemoryBuilder::from_url(url)?.build()?)),
+        "memory" => {
+            let bus = eventbus_memory::MemoryBuilder::from_url(url)?.build().map_err(|error| error.during("connect"))?;
+            Ok(Arc::new(bus))
+        }
         scheme => Err(no_backend(scheme)),
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Read<'a> {
 #[derive(Default)]
 pub(super) struct Assembler {
     spec_version: bool,
+    /// Whether there was a `metadata` attribute, whatever it held.
+    metadata: bool,
     id: Option<Box<str>>,
     source: Option<Box<str>>,
     event_type: Option<EventType>,
@@ -108,13 +110,14 @@ impl Assembler {
             "traceid" => once(name, &mut rare.metadata.trace_id, checked(name, value, rules::text)?.into_string()),
             "metadata" => {
                 let value = checked(name, value, rules::text)?;
-                if rare.metadata.custom().next().is_some() {
+                if std::mem::replace(&mut self.metadata, true) {
                     return Err(twice(name));
                 }
-                if !rare.metadata.set_custom_json(&value) {
-                    insert(&mut rare.extensions, name, ExtensionValue::String(value))?;
+                if rare.metadata.set_custom_json(&value) {
+                    Ok(())
+                } else {
+                    insert(&mut rare.extensions, name, ExtensionValue::String(value))
                 }
-                Ok(())
             }
             _ => {
                 check_name(name).map_err(|error| broken(&error))?;

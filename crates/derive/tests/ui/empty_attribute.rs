@@ -1,0 +1,11 @@
+use eventbus::EventData;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, EventData)]
+#[event()]
+struct OrderPlaced {
+    order_id: String,
+    total_cents: u64,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use eventbus::EventData;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, EventData)]
+struct OrderPlaced {
+    order_id: String,
+    total_cents: u64,
+}
+
+fn main() {}

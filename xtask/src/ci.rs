@@ -1,0 +1,58 @@
+//! Everything that a change must pass.
+
+use crate::{
+    command::{Run, cargo, root},
+    features::{Flags, flags},
+    setup,
+    steps::{Failed, Steps},
+};
+
+/// Real webhook deliveries that the demo can be fed with. They lie beside the workspace, where there are any.
+const WEBHOOKS: &str = "../shared/data/github-webhooks.ndjson";
+
+/// Runs all checks, the quick ones first.
+pub(crate) fn run(steps: &mut Steps) -> Result<(), Failed> {
+    setup::run(steps)?;
+    steps.run("format", &cargo("fmt --all --check"))?;
+    steps.run("format of fuzz", &cargo("fmt --manifest-path fuzz/Cargo.toml --check"))?;
+    steps.run("lints", &strict("clippy --workspace --all-targets --all-features"))?;
+    steps.run("lints of fuzz", &strict("clippy --manifest-path fuzz/Cargo.toml --all-targets"))?;
+    steps.run("documentation", &cargo("doc --workspace --all-features --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
+    each_feature_alone(steps)?;
+    // The very command that the README names.
+    steps.run("test", &cargo("xtask test"))?;
+    demo(steps)
+}
+
+/// Clippy with every warning as an error. Given to clippy alone, so that dependencies are not built again.
+fn strict(arguments: &str) -> Run {
+    cargo(arguments).arg("--").arg("-D").arg("warnings")
+}
+
+/// Compiles each crate that has features with none and with each of them alone; all of them together are compiled by the other steps.
+fn each_feature_alone(steps: &mut Steps) -> Result<(), Failed> {
+    let crates = flags().map_err(|error| Failed {
+        step: "features".to_owned(),
+        how: format!("the manifests cannot be read: {error}"),
+        repeat: "cargo xtask ci".to_owned(),
+    })?;
+    for Flags { name, features } in crates {
+        steps.run(&format!("{name} without features"), &strict(&format!("clippy -p {name} --no-default-features")))?;
+        for feature in features {
+            let alone = format!("clippy -p {name} --no-default-features --features {feature}");
+            steps.run(&format!("{name} with {feature} alone"), &strict(&alone))?;
+        }
+    }
+    steps.run("connect with all features off", &cargo("test -p eventbus --no-default-features --test connect"))
+}
+
+fn demo(steps: &mut Steps) -> Result<(), Failed> {
+    let demo = || cargo("run --quiet --bin eventbus -- demo").plain();
+    steps.run("demo", &demo())?;
+    if root().join(WEBHOOKS).exists() {
+        steps.run("demo with webhooks", &demo().arg("--input").arg(WEBHOOKS))
+    } else {
+        steps.skip("demo with webhooks", &format!("since there is no {WEBHOOKS}"));
+        Ok(())
+    }
+}
