@@ -61,6 +61,20 @@ impl Seen {
 type Behaviour = dyn Fn(Context, Event) -> Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send>> + Send + Sync;
 
 /// A handler that remembers its deliveries and lets a test wait for them. Cheap to clone; clones share what they saw.
+///
+/// ```
+/// use eventbus_core::*;
+/// use eventbus_testing::{Probe, RecordingBus};
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// let (bus, probe) = (RecordingBus::new(), Probe::new());
+/// bus.subscribe(Subscribe::to("order.*"), Arc::new(probe.clone())).await?;
+/// bus.publish(Event::json("order.placed", 7)?).await?;
+/// let seen = probe.wait(1).await;
+/// assert_eq!((seen[0].number(), seen[0].attempt), (7, 1));
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Probe {
     seen: Arc<(Mutex<Vec<Seen>>, Notify)>,
@@ -117,7 +131,7 @@ impl Probe {
     /// Waits for this many deliveries and returns all that there were by then.
     ///
     /// # Panics
-    /// Where they do not come within half a minute, showing what came. In a case of the [conformance](crate::conformance) suite, its
+    /// Where they do not come within half a minute, showing what came. In a case of the [conformance](mod@crate::conformance) suite, its
     /// fixture says how long.
     #[track_caller]
     pub fn wait(&self, count: usize) -> impl Future<Output = Vec<Seen>> + Send + '_ {
@@ -179,6 +193,31 @@ impl fmt::Debug for Probe {
 }
 
 /// Holds handlers until the test lets them pass. Cheap to clone; clones are the same gate.
+///
+/// ```
+/// use eventbus_core::*;
+/// use eventbus_testing::{Gate, Probe, RecordingBus, settle};
+/// use std::{sync::Arc, time::Duration};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// let (bus, gate) = (RecordingBus::new(), Gate::new());
+/// let inside = gate.clone();
+/// let held = Probe::with(move |_, _| {
+///     let gate = inside.clone();
+///     async move {
+///         gate.pass().await;
+///         Ok(())
+///     }
+/// });
+/// let subscription = bus.subscribe(Subscribe::to("order.*"), Arc::new(held.clone())).await?;
+/// bus.publish(Event::json("order.placed", 1)?).await?;
+/// held.wait(1).await;
+/// assert_eq!((subscription.stats().in_flight, subscription.stats().acked), (1, 0));
+/// gate.open();
+/// settle(&bus, Duration::from_secs(5)).await?;
+/// assert_eq!(subscription.stats().acked, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Gate(Arc<Semaphore>);
 

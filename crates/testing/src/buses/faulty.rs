@@ -165,9 +165,9 @@ struct FaultyHandler {
     faults: Arc<Faults>,
 }
 
-#[async_trait]
-impl Handler for FaultyHandler {
-    async fn handle(&self, ctx: &Context, event: &Event) -> std::result::Result<(), HandlerError> {
+impl FaultyHandler {
+    /// Waits for the connection, counts the delivery, and holds it up where that is its fault.
+    async fn begin(&self) -> Option<DeliveryFault> {
         // The sender lives as long as this handler, so waiting cannot fail.
         let _ = self.faults.connected.subscribe().wait_for(|connected| *connected).await;
         let nth = self.faults.delivered.fetch_add(1, SeqCst) + 1;
@@ -175,12 +175,43 @@ impl Handler for FaultyHandler {
         if let Some(DeliveryFault::Delay(delay)) = fault {
             tokio::time::sleep(delay).await;
         }
+        fault
+    }
+}
+
+fn lost_ack() -> HandlerError {
+    HandlerError::retry("the acknowledgement was lost, as the test asked for")
+}
+
+#[async_trait]
+impl Handler for FaultyHandler {
+    async fn handle(&self, ctx: &Context, event: &Event) -> std::result::Result<(), HandlerError> {
+        let fault = self.begin().await;
         self.inner.handle(ctx, event).await?;
         match fault {
-            Some(DeliveryFault::DropAck) => Err(HandlerError::retry("the acknowledgement was lost, as the test asked for")),
+            Some(DeliveryFault::DropAck) => Err(lost_ack()),
             Some(DeliveryFault::Duplicate) => self.inner.handle(ctx, event).await,
             Some(DeliveryFault::Delay(_)) | None => Ok(()),
         }
+    }
+
+    async fn handle_batch(&self, ctx: &Context, events: &[Event]) -> Vec<std::result::Result<(), HandlerError>> {
+        let mut faults = Vec::with_capacity(events.len());
+        for _ in events {
+            faults.push(self.begin().await);
+        }
+        let mut outcomes = self.inner.handle_batch(ctx, events).await;
+        for (position, (outcome, fault)) in outcomes.iter_mut().zip(faults).enumerate().filter(|(_, (outcome, _))| outcome.is_ok()) {
+            match fault {
+                Some(DeliveryFault::DropAck) => *outcome = Err(lost_ack()),
+                Some(DeliveryFault::Duplicate) => {
+                    let mut again = self.inner.handle_batch(&ctx.at(position), &events[position..=position]).await;
+                    *outcome = again.pop().unwrap_or(Ok(()));
+                }
+                Some(DeliveryFault::Delay(_)) | None => {}
+            }
+        }
+        outcomes
     }
 
     fn name(&self) -> &str {

@@ -6,13 +6,25 @@ use eventbus_core::{
 };
 use eventbus_runtime::Reporter;
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
 };
+use tokio::sync::watch;
 
 /// A bus that takes events, counts them, and delivers nothing: for code that publishes, where nobody is to listen.
 ///
 /// What it is given is checked as any bus checks it. Cheap to clone; clones are the same bus.
+///
+/// ```
+/// use eventbus_core::{Bus, Event};
+/// use eventbus_testing::NoopBus;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> eventbus_core::Result<()> {
+/// let bus = NoopBus::new();
+/// bus.publish(Event::json("order.placed", "o-1")?).await?;
+/// assert_eq!(bus.publish_count(), 1);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct NoopBus(Arc<Inner>);
 
@@ -22,7 +34,7 @@ struct Inner {
     closed: AtomicBool,
     capabilities: Capabilities,
     reporter: Reporter,
-    subscriptions: Mutex<Vec<(String, Option<String>)>>,
+    subscriptions: Mutex<Vec<Arc<Silent>>>,
 }
 
 impl NoopBus {
@@ -51,6 +63,13 @@ impl NoopBus {
 
     fn open(&self, operation: &'static str) -> Result<()> {
         if self.0.closed.load(SeqCst) { Err(Error::closed(operation)) } else { Ok(()) }
+    }
+
+    /// The subscriptions that have not ended.
+    fn subscriptions(&self) -> MutexGuard<'_, Vec<Arc<Silent>>> {
+        let mut subscriptions = self.0.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        subscriptions.retain(|silent| !*silent.closed.borrow());
+        subscriptions
     }
 
     fn take(&self, event: &Event) -> Result<()> {
@@ -87,8 +106,10 @@ impl Bus for NoopBus {
     fn subscribe(&self, subscribe: Subscribe, handler: Arc<dyn Handler>) -> BusFuture<'_, Result<Subscription>> {
         BusFuture::ready(self.open("subscribe").and_then(|()| {
             let plan = Plan::new(subscribe, &self.0.capabilities, handler.name())?;
-            self.0.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).push((plan.name.clone(), plan.group.clone()));
-            Ok(Subscription::new(Silent { name: plan.name, group: plan.group }))
+            let silent = Silent { name: plan.name, group: plan.group, paused: AtomicBool::new(false), closed: watch::Sender::new(false) };
+            let silent = Arc::new(silent);
+            self.subscriptions().push(Arc::clone(&silent));
+            Ok(Subscription::new(Handle(silent)))
         }))
     }
 
@@ -117,8 +138,7 @@ impl Bus for NoopBus {
     fn stats(&self) -> BusFuture<'_, Result<BusStats>> {
         let mut stats = BusStats::default();
         stats.published = self.publish_count();
-        let subscriptions = self.0.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
-        stats.subscriptions = subscriptions.iter().map(|(name, group)| silence(name, group.as_ref())).collect();
+        stats.subscriptions = self.subscriptions().iter().map(|silent| silent.stats()).collect();
         BusFuture::ready(self.open("stats").map(|()| stats))
     }
 
@@ -133,40 +153,65 @@ impl Bus for NoopBus {
     fn close(&self) -> BusFuture<'_, Result<()>> {
         self.0.closed.store(true, SeqCst);
         self.0.reporter.close();
+        self.subscriptions().drain(..).for_each(|silent| silent.end());
         BusFuture::ready(Ok(()))
     }
 }
 
 /// A subscription that gets nothing.
+#[derive(Debug)]
 struct Silent {
     name: String,
     group: Option<String>,
+    paused: AtomicBool,
+    closed: watch::Sender<bool>,
 }
 
-fn silence(name: &str, group: Option<&String>) -> SubscriptionStats {
-    let mut stats = SubscriptionStats::default();
-    name.clone_into(&mut stats.name);
-    stats.group = group.cloned();
-    stats.lag = Some(0);
-    stats
-}
-
-impl SubscriptionControl for Silent {
+impl Silent {
     fn stats(&self) -> SubscriptionStats {
-        silence(&self.name, self.group.as_ref())
+        let mut stats = SubscriptionStats::default();
+        self.name.clone_into(&mut stats.name);
+        stats.group.clone_from(&self.group);
+        stats.lag = Some(0);
+        stats.paused = self.paused.load(SeqCst);
+        stats
     }
 
-    fn pause(&self) {}
+    fn end(&self) {
+        self.closed.send_replace(true);
+    }
+}
 
-    fn resume(&self) {}
+/// What its subscriber holds.
+struct Handle(Arc<Silent>);
+
+impl SubscriptionControl for Handle {
+    fn stats(&self) -> SubscriptionStats {
+        self.0.stats()
+    }
+
+    fn pause(&self) {
+        self.0.paused.store(true, SeqCst);
+    }
+
+    fn resume(&self) {
+        self.0.paused.store(false, SeqCst);
+    }
 
     fn close(&self) -> BusFuture<'_, Result<()>> {
+        self.0.end();
         BusFuture::ready(Ok(()))
     }
 
-    fn abandon(&self) {}
+    fn abandon(&self) {
+        self.0.end();
+    }
 
     fn ended(&self) -> BusFuture<'_, Result<()>> {
-        BusFuture::new(std::future::pending())
+        BusFuture::new(async {
+            // The sender lives as long as this handle, so waiting cannot fail.
+            let _ = self.0.closed.subscribe().wait_for(|closed| *closed).await;
+            Ok(())
+        })
     }
 }

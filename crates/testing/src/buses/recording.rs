@@ -15,6 +15,25 @@ use tokio::sync::Notify;
 
 /// A bus that delivers like any other and remembers what was published on it, also by handlers through their context.
 ///
+/// ```
+/// use eventbus_core::*;
+/// use eventbus_runtime::BusExt;
+/// use eventbus_testing::{RecordingBus, settle};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// let bus = RecordingBus::new();
+/// bus.on("order.placed", |ctx: Context| async move { ctx.publish(Event::json("invoice.sent", 4200)?).await }).await?;
+/// bus.publish(Event::json("order.placed", "o-1")?).await?;
+///
+/// let sent = bus.wait_for("invoice.*", 1, Duration::from_secs(5)).await?;
+/// assert_eq!(*sent[0].decode::<u32>()?, 4200);
+/// // Nothing is left to happen, so what is not there will not come.
+/// settle(&bus, Duration::from_secs(5)).await?;
+/// assert!(!bus.has_event("reminder.sent"));
+/// # Ok(()) }
+/// ```
+///
 /// Cheap to clone; clones are the same bus.
 #[derive(Clone)]
 pub struct RecordingBus {
@@ -24,8 +43,63 @@ pub struct RecordingBus {
 
 #[derive(Default)]
 struct Record {
-    events: Mutex<Vec<Event>>,
+    entries: Mutex<Entries>,
     grown: Notify,
+}
+
+/// Events in the order their publishing began, so that what a handler publishes comes after what it handles.
+#[derive(Default)]
+struct Entries {
+    next: u64,
+    list: Vec<Entry>,
+}
+
+struct Entry {
+    number: u64,
+    event: Event,
+    accepted: bool,
+}
+
+/// The place of an event that is being published. It is given up where the bus does not accept it.
+struct Place {
+    record: Arc<Record>,
+    number: u64,
+}
+
+impl Record {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(self: &Arc<Self>, event: Event) -> Place {
+        let mut entries = self.entries();
+        let number = entries.next;
+        entries.next += 1;
+        entries.list.push(Entry { number, event, accepted: false });
+        Place { record: Arc::clone(self), number }
+    }
+}
+
+impl Place {
+    fn accept(self) {
+        let mut entries = self.record.entries();
+        if let Ok(at) = entries.list.binary_search_by_key(&self.number, |entry| entry.number) {
+            entries.list[at].accepted = true;
+        }
+        drop(entries);
+        self.record.grown.notify_waiters();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut entries = self.record.entries();
+        if let Ok(at) = entries.list.binary_search_by_key(&self.number, |entry| entry.number)
+            && !entries.list[at].accepted
+        {
+            entries.list.remove(at);
+        }
+    }
 }
 
 impl RecordingBus {
@@ -41,10 +115,11 @@ impl RecordingBus {
         Self { inner: bus, record: Arc::default() }
     }
 
-    /// What was published so far, in order. Only events that the bus accepted are remembered.
+    /// What was published so far, in the order that publishing began. Only events that the bus accepted are remembered; one that was
+    /// [enqueued](Bus::enqueue) counts as accepted when it is handed over.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
-        self.lock().clone()
+        self.pick(|_| true)
     }
 
     /// What was published of a type, or of the types that match a pattern.
@@ -54,7 +129,7 @@ impl RecordingBus {
     #[must_use]
     pub fn events_of_type(&self, pattern: &str) -> Vec<Event> {
         let pattern = Pattern::new(pattern).unwrap_or_else(|error| panic!("{error}"));
-        self.lock().iter().filter(|event| pattern.matches(event.event_type())).cloned().collect()
+        self.pick(|event| pattern.matches(event.event_type()))
     }
 
     /// Whether an event of a type, or of the types that match a pattern, was published.
@@ -68,7 +143,7 @@ impl RecordingBus {
 
     /// Forgets what was published.
     pub fn clear(&self) {
-        self.lock().clear();
+        self.record.entries().list.clear();
     }
 
     /// Waits until `count` events of a type, or of the types that match a pattern, were published, and returns them.
@@ -90,7 +165,7 @@ impl RecordingBus {
             }
         };
         tokio::time::timeout(timeout, enough).await.map_err(|_| {
-            let mut others: Vec<String> = self.lock().iter().map(|event| event.event_type().to_string()).collect();
+            let mut others: Vec<String> = self.events().iter().map(|event| event.event_type().to_string()).collect();
             others.sort();
             others.dedup();
             Error::new(
@@ -102,13 +177,9 @@ impl RecordingBus {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
-        self.record.events.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, event: Event) {
-        self.lock().push(event);
-        self.record.grown.notify_waiters();
+    fn pick(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let entries = self.record.entries();
+        entries.list.iter().filter(|entry| entry.accepted && wanted(&entry.event)).map(|entry| entry.event.clone()).collect()
     }
 }
 
@@ -121,26 +192,27 @@ impl Default for RecordingBus {
 impl Bus for RecordingBus {
     fn publish(&self, event: Event) -> BusFuture<'_, Result<()>> {
         BusFuture::new(async move {
-            self.inner.publish(event.clone()).await?;
-            self.note(event);
+            let place = self.record.place(event.clone());
+            self.inner.publish(event).await?;
+            place.accept();
             Ok(())
         })
     }
 
     fn enqueue(&self, event: Event) -> BusFuture<'_, Result<Receipt>> {
         BusFuture::new(async move {
-            let receipt = self.inner.enqueue(event.clone()).await?;
-            self.note(event);
+            let place = self.record.place(event.clone());
+            let receipt = self.inner.enqueue(event).await?;
+            place.accept();
             Ok(receipt)
         })
     }
 
     fn publish_all(&self, events: Vec<Event>) -> BusFuture<'_, Vec<Result<()>>> {
         BusFuture::new(async move {
-            let results = self.inner.publish_all(events.clone()).await;
-            for (event, _) in events.into_iter().zip(&results).filter(|(_, result)| result.is_ok()) {
-                self.note(event);
-            }
+            let places: Vec<Place> = events.iter().map(|event| self.record.place(event.clone())).collect();
+            let results = self.inner.publish_all(events).await;
+            places.into_iter().zip(&results).filter(|(_, result)| result.is_ok()).for_each(|(place, _)| place.accept());
             results
         })
     }
@@ -190,6 +262,6 @@ impl Bus for RecordingBus {
 
 impl fmt::Debug for RecordingBus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecordingBus").field("inner", &self.inner).field("events", &self.lock().len()).finish()
+        f.debug_struct("RecordingBus").field("inner", &self.inner).field("events", &self.events().len()).finish()
     }
 }

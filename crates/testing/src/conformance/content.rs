@@ -53,8 +53,36 @@ pub(super) async fn odd_metadata_and_extensions_arrive(story: Story) -> Outcome 
     let probe = Probe::new();
     subscribe(&*bus, "a", &probe).await;
     let odd = [
-        "", " ", "a b", "/", "../etc/passwd", "\\", "\"", "'", "`", "\"quoted\"", "%", "%41", "%%", "a=b&c=d", "a:b", "#", "1leading", "_x", "größe", "日本語", "😀", "\u{200b}", "a,b;c",
-        "<x>", "{}", "[]", "null", "true", "0", "-1",
+        "",
+        " ",
+        "a b",
+        "/",
+        "../etc/passwd",
+        "\\",
+        "\"",
+        "'",
+        "`",
+        "\"quoted\"",
+        "%",
+        "%41",
+        "%%",
+        "a=b&c=d",
+        "a:b",
+        "#",
+        "1leading",
+        "_x",
+        "größe",
+        "日本語",
+        "😀",
+        "\u{200b}",
+        "a,b;c",
+        "<x>",
+        "{}",
+        "[]",
+        "null",
+        "true",
+        "0",
+        "-1",
     ];
     let mut events: Vec<Event> = odd
         .iter()
@@ -65,8 +93,16 @@ pub(super) async fn odd_metadata_and_extensions_arrive(story: Story) -> Outcome 
         .collect();
     // Custom metadata takes any key and any JSON, control characters too.
     let control: String = (0..128u8).map(char::from).collect();
-    events.push(Event::builder("a").data(1).metadata(control.as_str(), control.as_str()).metadata("deep", serde_json::json!({"a": [1, null, {"b": 1.5}]})).build().unwrap());
-    events.push(Event::builder("a").data(1).extension("yes", true).extension("number", i32::MIN).extension("n2", i32::MAX).build().unwrap());
+    events.push(
+        Event::builder("a")
+            .data(1)
+            .metadata(control.as_str(), control.as_str())
+            .metadata("deep", serde_json::json!({"a": [1, null, {"b": 1.5}]}))
+            .build()
+            .unwrap(),
+    );
+    events
+        .push(Event::builder("a").data(1).extension("yes", true).extension("number", i32::MIN).extension("n2", i32::MAX).build().unwrap());
     for event in &events {
         bus.publish(event.clone()).await.unwrap();
     }

@@ -2,7 +2,10 @@
 
 use super::{
     run::Outcome,
-    story::{Story, all, bus, event_type, hopeless, letters, needs, numbered, numbers, pattern, publish_numbers, queued, quick, quiet, sorted, subscribe},
+    story::{
+        Story, all, bus, event_type, hopeless, letters, needs, numbered, numbers, pattern, publish_numbers, queued, quick, quiet, soon,
+        sorted, subscribe, until,
+    },
 };
 use crate::{Probe, Seen};
 use eventbus_core::{
@@ -72,7 +75,10 @@ pub(super) async fn a_dead_letter_tells_its_story(story: Story) -> Outcome {
     assert_eq!((letter.reason, letter.attempts, letter.subscription.as_str()), (DeadLetterReason::Exhausted, 2, "the one"));
     assert!(letter.error.contains("failure 2"), "the last error: {}", letter.error);
     // Brokers may keep fewer digits than this clock has.
-    assert!(letter.time.to_system_time() + Duration::from_millis(5) >= before && letter.time.to_system_time() <= std::time::SystemTime::now() + Duration::from_millis(5));
+    assert!(
+        letter.time.to_system_time() + Duration::from_millis(5) >= before
+            && letter.time.to_system_time() <= std::time::SystemTime::now() + Duration::from_millis(5)
+    );
     Outcome::Done
 }
 
@@ -193,7 +199,10 @@ pub(super) async fn a_dead_letter_can_be_published_under_a_type(story: Story) ->
     let seen = all(&*bus, &undertaker, 1).await;
     assert_eq!(seen[0].id(), "o-1", "the id stays, though it was published within the dedup window");
     let letter = DeadLetter::from_event(&seen[0].event).unwrap();
-    assert_eq!((letter.event, letter.attempts, letter.subscription.as_str(), letter.reason), (event, 2, "billing", DeadLetterReason::Exhausted));
+    assert_eq!(
+        (letter.event, letter.attempts, letter.subscription.as_str(), letter.reason),
+        (event, 2, "billing", DeadLetterReason::Exhausted)
+    );
     if bus.capabilities().dead_letters {
         assert!(letters(&*bus).await.is_empty(), "it is published instead of being stored");
     }
@@ -218,18 +227,17 @@ pub(super) async fn a_dead_letter_that_cannot_be_stored_keeps_its_event(story: S
     queued!(story);
     let bus = bus!(story, max_dead_letters: Some(2));
     needs!(bus, redelivery, dead_letters);
-    let probe = Probe::with(|_, event| async move { if *event.decode::<u64>().unwrap() < 3 { Err(HandlerError::reject("no")) } else { Ok(()) } });
+    let probe =
+        Probe::with(|_, event| async move { if *event.decode::<u64>().unwrap() < 3 { Err(HandlerError::reject("no")) } else { Ok(()) } });
     let subscription = subscribe(&*bus, Subscribe::to("a").ordering(Ordering::Unordered), &probe).await;
     let mut errors = bus.errors();
     publish_numbers(&*bus, "a", 0..5).await;
     // Two letters fit; the third event stays, is counted, is reported, and holds up nobody.
-    while subscription.stats().dead_letter_failures == 0 || subscription.stats().acked < 2 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("the failure to store the third", || subscription.stats().dead_letter_failures > 0 && subscription.stats().acked == 2).await;
     let stats = subscription.stats();
     assert_eq!((stats.dead_lettered, stats.lag), (2, Some(1)), "{stats:?}");
     loop {
-        let error = errors.next().await.expect("the failure is reported");
+        let error = soon("a report of the failure", errors.next()).await.expect("the failure is reported");
         if error.operation() == "dead_letter" {
             break;
         }
@@ -264,7 +272,9 @@ pub(super) async fn poison_goes_to_the_dead_letters_and_its_neighbours_are_deliv
         }
     };
     let subscription = bus.subscribe(Subscribe::to("order.*").retry(quick(5)), Arc::new(handler.into_handler())).await.unwrap();
-    let raw = |event_type: &str, content_type: &str, data: &'static [u8]| Event::builder(event_type).payload(Payload::bytes(content_type, data).unwrap()).build().unwrap();
+    let raw = |event_type: &str, content_type: &str, data: &'static [u8]| {
+        Event::builder(event_type).payload(Payload::bytes(content_type, data).unwrap()).build().unwrap()
+    };
     let poison = [
         raw("order.placed", "application/json", b"{\"number\":"),
         raw("order.placed", "application/json", b"{\"number\":\"seven\"}"),

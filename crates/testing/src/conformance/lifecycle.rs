@@ -2,7 +2,7 @@
 
 use super::{
     run::Outcome,
-    story::{Story, all, begun, bus, held, needs, numbered, numbers, publish_numbers, queued, quiet, subscribe},
+    story::{Story, all, begun, bus, held, needs, numbered, numbers, publish_numbers, queued, quiet, soon, subscribe},
 };
 use crate::{Gate, Probe, Seen};
 use eventbus_core::{ErrorKind, HandlerError, Ordering, Retry, Subscribe};
@@ -228,9 +228,12 @@ pub(super) async fn a_dropped_guard_ends_its_subscription(story: Story) -> Outco
 
 /// Waits until the bus has so many subscriptions.
 async fn until_subscriptions(bus: &dyn eventbus_core::Bus, count: usize) {
-    while bus.stats().await.unwrap().subscriptions.len() != count {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let ended = async {
+        while bus.stats().await.unwrap().subscriptions.len() != count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon("the end of the subscription", ended).await;
 }
 
 pub(super) async fn a_dropped_stream_ends_its_subscription(story: Story) -> Outcome {
@@ -239,7 +242,7 @@ pub(super) async fn a_dropped_stream_ends_its_subscription(story: Story) -> Outc
     let mut stream = bus.stream("a").await.unwrap();
     publish_numbers(&*bus, "a", 0..3).await;
     for number in 0..2 {
-        let delivery = stream.next().await.unwrap();
+        let delivery = soon("the delivery", stream.next()).await.unwrap();
         assert_eq!(*delivery.event().decode::<u64>().unwrap(), number);
         delivery.ack().unwrap();
     }
@@ -259,8 +262,8 @@ pub(super) async fn a_subscription_that_ends_says_so(story: Story) -> Outcome {
     let at_its_end = tokio::spawn(async move { stream.next().await.is_none() });
     assert!(!ended.is_finished());
     bus.close().await.unwrap();
-    ended.await.unwrap().unwrap();
-    assert!(at_its_end.await.unwrap(), "a stream ends with its subscription");
+    soon("the end of the subscription", ended).await.unwrap().unwrap();
+    assert!(soon("the end of the stream", at_its_end).await.unwrap(), "a stream ends with its subscription");
     Outcome::Done
 }
 
@@ -276,7 +279,11 @@ pub(super) async fn a_held_bus_delivers_in_order_at_its_start(story: Story) -> O
     subscribe(&*bus, "a", &late).await;
     publish_numbers(&*bus, "a", 100..200).await;
     assert_eq!(all(&*bus, &early, 200).await.iter().map(Seen::number).collect::<Vec<_>>(), numbers(0..200));
-    assert_eq!(all(&*bus, &late, 100).await.iter().map(Seen::number).collect::<Vec<_>>(), numbers(100..200), "the start is when they are published");
+    assert_eq!(
+        all(&*bus, &late, 100).await.iter().map(Seen::number).collect::<Vec<_>>(),
+        numbers(100..200),
+        "the start is when they are published"
+    );
     Outcome::Done
 }
 

@@ -32,7 +32,8 @@
 //! over with a note, and another one checks that the bus refuses it by name. So a declaration that claims too much fails, and one that
 //! claims too little does, too.
 //!
-//! [`stress`] runs all of it several times at once.
+//! [`stress`] runs all of it several times at once. [`cases`] and [`check`] are for a runner of your own, such as one that runs the suite
+//! against a bus that is broken on purpose.
 
 mod content;
 mod dead_letters;
@@ -111,6 +112,7 @@ macro_rules! for_each_conformance_case {
                 10 per_key_falls_back_to_the_subject
                 10 keys_run_beside_each_other
                 10 unordered_runs_handlers_at_once_up_to_the_concurrency
+                10 a_backlog_keeps_every_handler_busy
                 10 a_retry_holds_back_its_successors
                 10 a_retry_holds_back_only_its_key
                 10 a_dead_letter_lets_its_successors_go

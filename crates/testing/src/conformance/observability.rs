@@ -2,7 +2,7 @@
 
 use super::{
     run::Outcome,
-    story::{SOON, Story, all, bus, held, needs, numbered, publish_numbers, queued, quiet, subscribe},
+    story::{SOON, Story, all, bus, held, needs, numbered, publish_numbers, queued, quiet, soon, subscribe},
 };
 use crate::{Gate, Probe};
 use eventbus_core::{ErrorKind, HandlerError, HealthState, Ordering, Retry, Subscribe};
@@ -14,7 +14,10 @@ pub(super) async fn trace_and_correlation_survive_redelivery(story: Story) -> Ou
     let probe = Probe::with(|_, _| async { Err(HandlerError::retry("always")) });
     subscribe(&*bus, Subscribe::to("a").retry(Retry::fixed(SOON).max_attempts(2)), &probe).await;
     let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let event = numbered("a", 1).with_trace_context(traceparent, Some("congo=t61rcWkgMzE".to_owned())).with_correlation("c-1").with_causation("d-1");
+    let event = numbered("a", 1)
+        .with_trace_context(traceparent, Some("congo=t61rcWkgMzE".to_owned()))
+        .with_correlation("c-1")
+        .with_causation("d-1");
     bus.publish(event).await.unwrap();
     for seen in all(&*bus, &probe, 2).await {
         assert_eq!((seen.event.traceparent(), seen.event.tracestate()), (Some(traceparent), Some("congo=t61rcWkgMzE")));
@@ -30,7 +33,8 @@ pub(super) async fn a_malformed_trace_never_costs_an_event(story: Story) -> Outc
     let probe = Probe::new();
     subscribe(&*bus, "a", &probe).await;
     let long = "c".repeat(10_000);
-    let malformed = ["garbage", "00-zz-zz-zz", "00-00000000000000000000000000000000-0000000000000000-00", " ", "größe", "a\r\nce-id: forged", &long];
+    let malformed =
+        ["garbage", "00-zz-zz-zz", "00-00000000000000000000000000000000-0000000000000000-00", " ", "größe", "a\r\nce-id: forged", &long];
     for text in malformed {
         let event = numbered("a", 1).with_trace_context(text, Some(text.to_owned())).with_correlation(text).with_causation(text);
         bus.publish(event).await.unwrap();
@@ -79,7 +83,8 @@ pub(super) async fn the_figures_add_up(story: Story) -> Outcome {
     let stats = bus.stats().await.unwrap();
     assert_eq!((stats.published, stats.refused, stats.outstanding()), (110, 1, 0));
     for (name, count) in [("first", 100), ("second", 110)] {
-        let subscription = stats.subscriptions.iter().find(|subscription| subscription.name == name).expect("every subscription has its figures");
+        let subscription =
+            stats.subscriptions.iter().find(|subscription| subscription.name == name).expect("every subscription has its figures");
         assert_eq!((subscription.delivered, subscription.acked), (count, count), "{subscription:?}");
         assert_eq!((subscription.retried, subscription.dead_lettered, subscription.dropped, subscription.in_flight), (0, 0, 0, 0));
         assert_eq!((subscription.lag, subscription.oldest_unacknowledged), (Some(0), None));
@@ -151,8 +156,11 @@ pub(super) async fn failures_are_reported(story: Story) -> Outcome {
     subscribe(&*bus, Subscribe::to("a").name("failing"), &probe).await;
     let mut errors = bus.errors();
     bus.publish(numbered("a", 1).with_id("e-1")).await.unwrap();
-    let error = errors.next().await.expect("the failure is reported");
-    assert_eq!((error.kind(), error.context_value("subscription"), error.context_value("id")), (ErrorKind::Handler, Some("failing"), Some("e-1")));
+    let error = soon("a report of the failure", errors.next()).await.expect("the failure is reported");
+    assert_eq!(
+        (error.kind(), error.context_value("subscription"), error.context_value("id")),
+        (ErrorKind::Handler, Some("failing"), Some("e-1"))
+    );
     assert!(error.to_string().contains("the reason"), "{error}");
     Outcome::Done
 }

@@ -3,13 +3,16 @@
 use super::{
     routing::by_key,
     run::Outcome,
-    story::{SOON, Story, all, bus, held, needs, numbered, numbers, publish_numbers, queued, sorted, subscribe},
+    story::{SOON, Story, a_while, all, bus, held, needs, numbered, numbers, publish_numbers, queued, sorted, subscribe},
 };
 use crate::{Gate, Probe, Seen};
 use eventbus_core::{Event, HandlerError, Ordering, Retry, Subscribe};
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 fn keyed(event_type: &str, number: u64, key: u64) -> Event {
@@ -58,7 +61,13 @@ pub(super) async fn strict_runs_one_handler_at_a_time(story: Story) -> Outcome {
         move |_, _| {
             let at_once = at_once.clone();
             async move {
-                at_once.during(tokio::task::yield_now()).await;
+                // Long enough that another would begin meanwhile, if it could.
+                let giving_way = async {
+                    for _ in 0..50 {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                at_once.during(giving_way).await;
                 Ok(())
             }
         }
@@ -148,14 +157,43 @@ pub(super) async fn unordered_runs_handlers_at_once_up_to_the_concurrency(story:
             }
         }
     });
-    subscribe(&*bus, Subscribe::to("a").concurrency(5).ordering(Ordering::Unordered), &probe).await;
+    subscribe(&*bus, Subscribe::to("a").concurrency(5).ordering(Ordering::Unordered).timeout(Duration::from_secs(600)), &probe).await;
     publish_numbers(&*bus, "a", 0..50).await;
     probe.wait(5).await;
+    a_while().await;
+    assert_eq!(probe.count(), 5, "as many at once as were asked for, and no more");
     gate.let_through(20);
     probe.wait(25).await;
     gate.open();
     all(&*bus, &probe, 50).await;
     assert_eq!(at_once.most(), 5, "as many at once as were asked for, and no more");
+    Outcome::Done
+}
+
+pub(super) async fn a_backlog_keeps_every_handler_busy(story: Story) -> Outcome {
+    queued!(story);
+    let bus = bus!(story);
+    let gates: Vec<_> = (0..20).map(|_| Gate::new()).collect();
+    let probes: Vec<_> = gates.iter().map(held).collect();
+    for (number, probe) in probes.iter().enumerate() {
+        let ordering = if number % 2 == 0 { Ordering::Unordered } else { Ordering::PerKey };
+        subscribe(&*bus, Subscribe::to(format!("t{number}")).concurrency(5).ordering(ordering).timeout(Duration::from_secs(600)), probe)
+            .await;
+        publish_numbers(&*bus, &format!("t{number}"), 0..50).await;
+    }
+    for probe in &probes {
+        probe.wait(5).await;
+    }
+    // Handlers that were slow so far become fast: what is fetched ahead of them changes, and all five are to have their share of it.
+    a_while().await;
+    for (gate, probe) in gates.iter().zip(&probes) {
+        gate.let_through(20);
+        probe.wait(25).await;
+    }
+    gates.iter().for_each(Gate::open);
+    for probe in &probes {
+        assert_eq!(sorted(all(&*bus, probe, 50).await.iter().map(Seen::number).collect()), numbers(0..50));
+    }
     Outcome::Done
 }
 
@@ -221,9 +259,10 @@ pub(super) async fn a_dead_letter_lets_its_successors_go(story: Story) -> Outcom
     needs!(bus, redelivery, dead_letters);
     for ordering in [Ordering::Strict, Ordering::PerKey] {
         let event_type = if ordering == Ordering::Strict { "strict" } else { "keyed" };
-        let probe = Probe::with(|_, event| async move {
-            if *event.decode::<u64>().unwrap() == 1 { Err(HandlerError::retry("never")) } else { Ok(()) }
-        });
+        let probe =
+            Probe::with(
+                |_, event| async move { if *event.decode::<u64>().unwrap() == 1 { Err(HandlerError::retry("never")) } else { Ok(()) } },
+            );
         subscribe(&*bus, Subscribe::to(event_type).ordering(ordering).retry(Retry::fixed(SOON).max_attempts(2)), &probe).await;
         for number in 0..5 {
             bus.publish(keyed(event_type, number, 0)).await.unwrap();

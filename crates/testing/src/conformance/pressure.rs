@@ -2,7 +2,7 @@
 
 use super::{
     run::Outcome,
-    story::{Story, all, bus, held, needs, numbered, numbers, publish_numbers, queued, quiet, subscribe},
+    story::{Story, a_while, all, bus, held, needs, numbered, numbers, publish_numbers, queued, quiet, subscribe},
 };
 use crate::{Gate, Probe, Seen};
 use eventbus_core::{Bus, Event, Overflow, Payload, Subscribe};
@@ -26,9 +26,7 @@ pub(super) async fn a_full_buffer_holds_publishers(story: Story) -> Outcome {
     while bus.stats().await.unwrap().published < 5 {
         tokio::task::yield_now().await;
     }
-    for _ in 0..1000 {
-        tokio::task::yield_now().await;
-    }
+    a_while().await;
     assert_eq!(bus.stats().await.unwrap().published, 5, "the buffer is full at 4");
     assert!(!publisher.is_finished());
     gate.open();
@@ -131,9 +129,7 @@ pub(super) async fn a_paused_subscription_gets_nothing_until_it_is_resumed(story
     assert!(subscription.stats().paused);
     publish_numbers(&*bus, "a", 10..60).await;
     other.wait(60).await;
-    for _ in 0..1000 {
-        tokio::task::yield_now().await;
-    }
+    a_while().await;
     assert!(probe.count() <= 11, "one may have been on its way, not {}", probe.count() - 10);
     subscription.resume();
     assert!(!subscription.stats().paused);

@@ -215,7 +215,8 @@ pub(super) async fn an_invalid_event_is_refused_by_name(story: Story) -> Outcome
 pub(super) async fn names_are_judged_the_same_everywhere(story: Story) -> Outcome {
     let bus = bus!(story);
     let long = "a".repeat(10_000);
-    for name in ["", " ", "*", ">", "a.*", "a.>", ".a", "a.", "a..b", "a b", "a\0b", "a\r\nb", "größe", "🙂", &long, &["a"; 17].join(".")] {
+    for name in ["", " ", "*", ">", "a.*", "a.>", ".a", "a.", "a..b", "a b", "a\0b", "a\r\nb", "größe", "🙂", &long, &["a"; 17].join(".")]
+    {
         assert_eq!(EventType::new(name).unwrap_err().kind(), ErrorKind::Invalid, "{name:?}");
     }
     for name in ["", " ", ".a", "a.", "a..b", "a b", "a.>.b", ">.a", "a*", "a>", "a\0b", "🙂", &long] {

@@ -2,7 +2,7 @@
 
 use super::{
     run::Outcome,
-    story::{SOON, Story, all, bus, hopeless, letters, needs, numbered, numbers, publish_numbers, queued, quick, subscribe},
+    story::{SOON, Story, all, bus, hopeless, letters, needs, numbered, numbers, publish_numbers, queued, quick, subscribe, until},
 };
 use crate::Probe;
 use eventbus_core::{HandlerError, Ordering, Retry, Subscribe};
@@ -30,9 +30,7 @@ pub(super) async fn attempts_grow_from_member_to_member(story: Story) -> Outcome
     let member = subscribe(&*bus, group(), &first).await;
     bus.publish(numbered("a", 1)).await.unwrap();
     first.wait(1).await;
-    while member.stats().retried == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("the wait for another attempt", || member.stats().retried == 1).await;
     member.close().await.unwrap();
     let second = Probe::new();
     subscribe(&*bus, group(), &second).await;
@@ -156,7 +154,8 @@ pub(super) async fn a_handler_may_choose_the_delay(story: Story) -> Outcome {
     let bus = bus!(story);
     needs!(bus, redelivery);
     let chosen = Duration::from_millis(150);
-    let probe = Probe::with(move |ctx, _| async move { if ctx.attempt() == 1 { Err(HandlerError::retry_after("busy", chosen)) } else { Ok(()) } });
+    let probe =
+        Probe::with(move |ctx, _| async move { if ctx.attempt() == 1 { Err(HandlerError::retry_after("busy", chosen)) } else { Ok(()) } });
     // The policy's own delay is far longer, so a redelivery in time is the handler's doing.
     subscribe(&*bus, Subscribe::to("a").retry(Retry::fixed(Duration::from_secs(3600))), &probe).await;
     bus.publish(numbered("a", 1)).await.unwrap();
@@ -168,11 +167,19 @@ pub(super) async fn a_handler_may_choose_the_delay(story: Story) -> Outcome {
 pub(super) async fn no_retry_is_hot(story: Story) -> Outcome {
     let bus = bus!(story);
     needs!(bus, redelivery);
-    let probe = Probe::with(|ctx, _| async move { if ctx.attempt() < 50 { Err(HandlerError::retry_after("at once", Duration::ZERO)) } else { Ok(()) } });
+    let probe =
+        Probe::with(
+            |ctx, _| async move { if ctx.attempt() < 50 { Err(HandlerError::retry_after("at once", Duration::ZERO)) } else { Ok(()) } },
+        );
     subscribe(&*bus, Subscribe::to("a").retry(Retry::fixed(SOON).max_attempts(50)), &probe).await;
     bus.publish(numbered("a", 1)).await.unwrap();
     for pair in all(&*bus, &probe, 50).await.windows(2) {
-        assert!(pair[1].at - pair[0].at >= Duration::from_millis(1), "attempt {} came after {:?}", pair[1].attempt, pair[1].at - pair[0].at);
+        assert!(
+            pair[1].at - pair[0].at >= Duration::from_millis(1),
+            "attempt {} came after {:?}",
+            pair[1].attempt,
+            pair[1].at - pair[0].at
+        );
     }
     Outcome::Done
 }

@@ -236,7 +236,10 @@ pub(super) async fn what_an_abandoned_member_had_goes_to_another(story: Story) -
     subscribe(&*bus, group(), &healthy).await;
     let seen = all(&*bus, &healthy, 5).await;
     assert_eq!(sorted(seen.iter().map(Seen::number).collect()), numbers(0..5));
-    assert!(seen.iter().all(|seen| if seen.number() == 0 { seen.attempt == 2 } else { seen.attempt == 1 }), "what had been started counts an attempt, the rest does not: {seen:?}");
+    assert!(
+        seen.iter().all(|seen| if seen.number() == 0 { seen.attempt == 2 } else { seen.attempt == 1 }),
+        "what had been started counts an attempt, the rest does not: {seen:?}"
+    );
     Outcome::Done
 }
 
@@ -352,7 +355,8 @@ pub(super) async fn another_declaration_is_a_conflict_and_changes_nothing(story:
     let probe = Probe::new();
     let group = |pattern: &str| Subscribe::to(pattern).group(story.unique("g"));
     subscribe(&*bus, group("a.*"), &probe).await;
-    for other in [group("b.*"), group("a.*").and("c"), group(">"), group("a.*").ordering(Ordering::Unordered), group("a.*").concurrency(2)] {
+    for other in [group("b.*"), group("a.*").and("c"), group(">"), group("a.*").ordering(Ordering::Unordered), group("a.*").concurrency(2)]
+    {
         let error = bus.subscribe(other, Arc::new(Probe::new())).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         assert!(error.to_string().contains(&story.unique("g")), "{error}");
@@ -362,7 +366,12 @@ pub(super) async fn another_declaration_is_a_conflict_and_changes_nothing(story:
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     }
     // The same declaration in other words is no conflict; what belongs to one member is its own affair.
-    subscribe(&*bus, Subscribe::to(["a.*", "a.*"]).group(story.unique("g")).timeout(Duration::from_secs(5)).buffer(7).name("other"), &probe).await;
+    subscribe(
+        &*bus,
+        Subscribe::to(["a.*", "a.*"]).group(story.unique("g")).timeout(Duration::from_secs(5)).buffer(7).name("other"),
+        &probe,
+    )
+    .await;
     publish_numbers(&*bus, "a.b", 0..50).await;
     publish_numbers(&*bus, "b.b", 50..60).await;
     all(&*bus, &probe, 50).await;
@@ -393,4 +402,3 @@ pub(super) fn by_key(seen: &[Seen]) -> BTreeMap<String, Vec<u64>> {
     }
     keys
 }
-

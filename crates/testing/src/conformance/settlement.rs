@@ -2,7 +2,7 @@
 
 use super::{
     run::Outcome,
-    story::{SOON, Story, all, bus, held, letters, needs, numbered, publish_numbers, queued, quick, quiet, sorted, subscribe},
+    story::{SOON, Story, all, bus, held, letters, needs, numbered, publish_numbers, queued, quick, quiet, soon, sorted, subscribe},
 };
 use crate::{Gate, Probe};
 use eventbus_core::{Context, ErrorKind, Event, HandlerError, IntoBatchHandler, Ordering, Retry, Subscribe};
@@ -57,8 +57,8 @@ pub(super) async fn an_event_in_a_dropped_delivery_comes_back(story: Story) -> O
     needs!(bus, redelivery);
     let mut stream = bus.stream(Subscribe::to("a").retry(Retry::fixed(SOON))).await.unwrap();
     bus.publish(numbered("a", 1)).await.unwrap();
-    drop(stream.next().await.unwrap());
-    let again = stream.next().await.unwrap();
+    drop(soon("the delivery", stream.next()).await.unwrap());
+    let again = soon("the second delivery", stream.next()).await.unwrap();
     assert_eq!((again.context().attempt(), *again.event().decode::<u64>().unwrap()), (2, 1));
     again.ack().unwrap();
     quiet(&*bus).await;
@@ -104,13 +104,13 @@ pub(super) async fn a_late_result_settles_nothing(story: Story) -> Outcome {
     needs!(bus, redelivery);
     let mut stream = bus.stream(Subscribe::to("a").timeout(Duration::from_millis(60)).retry(quick(3))).await.unwrap();
     bus.publish(numbered("a", 1)).await.unwrap();
-    let late = stream.next().await.unwrap();
+    let late = soon("the delivery", stream.next()).await.unwrap();
     // The second delivery proves that the first is over.
-    let again = stream.next().await.unwrap();
+    let again = soon("the second delivery", stream.next()).await.unwrap();
     assert_eq!((late.context().attempt(), again.context().attempt()), (1, 2));
     assert_eq!(late.ack().unwrap_err().kind(), ErrorKind::Timeout, "whoever settles too late is told so");
     again.retry("once more").unwrap();
-    let third = stream.next().await.unwrap();
+    let third = soon("the third delivery", stream.next()).await.unwrap();
     assert_eq!(third.context().attempt(), 3, "the late acknowledgement changed nothing");
     third.ack().unwrap();
     quiet(&*bus).await;
@@ -180,7 +180,10 @@ pub(super) async fn a_batch_is_settled_one_by_one(story: Story) -> Outcome {
     let stats = subscription.stats();
     assert_eq!((stats.acked, stats.retried, stats.dead_lettered), (29, 1, 1));
     let sizes = sizes.lock().unwrap().clone();
-    assert!(sizes.iter().all(|size| *size <= 10) && sizes.iter().any(|size| *size > 1), "batches are filled, and no fuller than asked: {sizes:?}");
+    assert!(
+        sizes.iter().all(|size| *size <= 10) && sizes.iter().any(|size| *size > 1),
+        "batches are filled, and no fuller than asked: {sizes:?}"
+    );
     assert_eq!(letters(&*bus).await.len(), 1);
     Outcome::Done
 }

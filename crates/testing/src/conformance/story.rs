@@ -1,6 +1,9 @@
 //! What every case begins with: a bus of its own, names, and numbered events.
 
-use super::{Fixture, Setup, run::{Outcome, unless_unsupported}};
+use super::{
+    Fixture, Setup,
+    run::{Outcome, unless_unsupported},
+};
 use crate::{Gate, Probe, observe::patience, settle};
 use eventbus_core::{
     Bus, Capabilities, DeadLetter, DeadLetterFilter, Event, EventType, Handler, HandlerError, Pattern, Retry, Subscribe, Subscription,
@@ -155,6 +158,27 @@ pub(super) async fn begun<F: Future>(future: F) -> (Pin<Box<F>>, Option<F::Outpu
     });
     let said = said.await;
     (future, said)
+}
+
+/// Waits for what should come, such as the next of a stream.
+pub(super) async fn soon<T>(what: &str, coming: impl Future<Output = T>) -> T {
+    let patience = patience();
+    tokio::time::timeout(patience, coming).await.unwrap_or_else(|_| panic!("{what} did not come within {patience:?}"))
+}
+
+/// Gives what must not happen the time to happen. There is nothing else to wait for.
+pub(super) async fn a_while() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// Waits until a condition holds.
+pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
+    let held = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon(what, held).await;
 }
 
 /// The numbers of a range.
