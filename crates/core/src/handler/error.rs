@@ -31,7 +31,8 @@ impl HandlerError {
         Self { verdict: Verdict::Retry, reason: reason.into() }
     }
 
-    /// The event should be tried again after `delay`. This counts as an attempt like any other.
+    /// The event should be tried again after `delay`, which is taken as 1 ms at least and 30 days at most. This counts as an attempt like
+    /// any other.
     pub fn retry_after(reason: impl Into<Reason>, delay: Duration) -> Self {
         Self { verdict: Verdict::RetryAfter(delay), reason: reason.into() }
     }

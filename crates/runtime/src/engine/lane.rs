@@ -11,8 +11,11 @@ use crate::{
     source::{Buried, Outcome, Run, Settled, Ticket},
     spans,
 };
-use eventbus_core::{Context, DeadLetterReason, Error, ErrorKind, Event, EventBatch, Handler, MIN_BACKOFF, Scope, Verdict};
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use eventbus_core::{Context, DeadLetterReason, Error, ErrorKind, Event, EventBatch, Handler, MAX_DURATION, MIN_BACKOFF, Scope, Verdict};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -142,11 +145,12 @@ impl<S: Source> Shared<S> {
                     // It may wait for long: what came before is reported now.
                     self.report(&mut walk, position);
                     self.source.progressed();
-                    self.wait(&walk, position, handling).instrument(span).await
+                    self.wait(&walk, position..position + 1, handling).instrument(span).await
                 }
             };
             ctx.end();
             walk.measured += 1;
+            let ended = if self.is_lost(&walk, position) { Ended::Lost } else { ended };
             if let Ended::Returned(Ok(Ok(()))) = ended {
                 continue;
             }
@@ -183,7 +187,7 @@ impl<S: Source> Shared<S> {
             Begun::Done(outcome) => Ended::Returned(outcome),
             Begun::Waiting(handling) => {
                 self.source.progressed();
-                self.wait(&walk, range.start, handling).instrument(span).await
+                self.wait(&walk, range.clone(), handling).instrument(span).await
             }
         };
         ctx.end();
@@ -207,7 +211,10 @@ impl<S: Source> Shared<S> {
             }
         };
         for (position, outcome) in range.clone().zip(outcomes) {
-            if outcome.is_err() {
+            if self.is_lost(&walk, position) {
+                self.report(&mut walk, position);
+                walk.unreported = position + 1;
+            } else if outcome.is_err() {
                 self.report(&mut walk, position);
                 walk.unreported = position + 1;
                 self.conclude(&mut walk, position, outcome);
@@ -248,11 +255,11 @@ impl<S: Source> Shared<S> {
         run
     }
 
-    /// Waits for a handler: until it returns, runs out of time, loses its lease, or is aborted.
-    async fn wait<T>(&self, walk: &Walk<S::Token>, position: usize, handling: Waiting<'_, T>) -> Ended<T> {
+    /// Waits for a handler: until it returns, runs out of time, loses the lease of all that it has, or is aborted.
+    async fn wait<T>(&self, walk: &Walk<S::Token>, positions: Range<usize>, handling: Waiting<'_, T>) -> Ended<T> {
         let interrupted = self.lifecycle.watch(|aborting| match aborting {
             true => Some(Ended::Aborted),
-            false => self.state().has_lost(walk.lane, position).then_some(Ended::Lost),
+            false => positions.clone().all(|position| self.is_lost(walk, position)).then_some(Ended::Lost),
         });
         tokio::select! {
             biased;
@@ -268,7 +275,12 @@ impl<S: Source> Shared<S> {
     }
 
     fn set_out(&self, lane: usize, run: Run<S::Token>, key: Option<Key>) -> Walk<S::Token> {
-        let (unreported, losses) = (run.range().start, self.losses.load(Relaxed));
+        let mut losses = self.losses.load(Relaxed);
+        if losses > 0 && self.state().has_lost_any(lane) {
+            // Something of this run was lost since it was taken: not the number that it is compared with.
+            losses -= 1;
+        }
+        let unreported = run.range().start;
         Walk { lane, run, key, unreported, failed: Failed::none(), since: Instant::now(), measured: 0, losses }
     }
 
@@ -309,7 +321,7 @@ impl<S: Source> Shared<S> {
             return walk.key.is_none();
         }
         let after = match verdict {
-            Verdict::RetryAfter(delay) => delay.max(MIN_BACKOFF),
+            Verdict::RetryAfter(delay) => delay.clamp(MIN_BACKOFF, MAX_DURATION),
             _ => self.settings.retry.delay(attempt, rand::random()),
         };
         tracing::debug!(target: "eventbus", subscription = %self.settings.name, id = event.id(), attempt, ?after, error = %failure, "an attempt failed");
@@ -339,6 +351,11 @@ impl<S: Source> Shared<S> {
             let rest = walk.run.part(from..walk.run.range().end);
             self.state().schedule.give_back(walk.key, rest);
         }
+    }
+
+    /// Whether this consumer has lost a delivery since the lane set out, so that whatever became of it here settles nothing.
+    fn is_lost(&self, walk: &Walk<S::Token>, position: usize) -> bool {
+        walk.losses != self.losses.load(Relaxed) && self.state().has_lost(walk.lane, position)
     }
 
     fn skip_lost(&self, walk: &mut Walk<S::Token>, position: usize) -> bool {

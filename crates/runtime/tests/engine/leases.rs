@@ -1,7 +1,7 @@
 //! Deliveries that belong to this consumer only for a while.
 
 use crate::script::Script;
-use eventbus_core::{HandlerError, Ordering, Subscribe};
+use eventbus_core::{Event, HandlerError, IntoBatchHandler as _, Ordering, Subscribe};
 use eventbus_runtime::Outcome;
 use eventbus_testing::{Gate, Probe};
 use std::{sync::Arc, time::Duration};
@@ -104,4 +104,32 @@ async fn a_late_failure_after_a_lost_lease_is_not_retried_here() {
     tokio::time::sleep(LEASE * 2).await;
     assert!(script.state().settled.iter().all(|(_, outcome)| !matches!(outcome, Outcome::Retry { .. })));
     engine.stop(tokio::time::Instant::now() + LEASE).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_batch_only_what_was_lost_is_left_alone() {
+    let script = leased();
+    let (begun, gate) = (Gate::new(), Gate::new());
+    let handler = {
+        let (begun, gate) = (begun.clone(), gate.clone());
+        move |events: Vec<Event>| {
+            let (begun, gate) = (begun.clone(), gate.clone());
+            async move {
+                begun.open();
+                gate.pass().await;
+                events.iter().map(|_| Ok::<_, HandlerError>(())).collect::<Vec<_>>()
+            }
+        }
+    };
+    let subscribe = Subscribe::to("a").batch(3, Duration::ZERO).timeout(LEASE * 10);
+    let engine = script.run(subscribe, handler.into_batch_handler());
+    script.bring_numbers(0..3);
+    begun.pass().await;
+    script.state().to_lose = vec![1];
+    let before = script.state().extended.len();
+    script.until(|state| (state.extended.len() > before + 1).then_some(())).await;
+    gate.open();
+    assert_eq!(script.acked(2).await, [0, 2]);
+    engine.stop(tokio::time::Instant::now() + LEASE).await.unwrap();
+    assert!(!script.state().settled.iter().any(|(number, _)| *number == 1), "it is another's by now");
 }

@@ -2,7 +2,7 @@
 
 use crate::script::{Script, event};
 use eventbus_core::{
-    DeadLetterReason, Error, ErrorKind, Event, HandlerError, IntoBatchHandler as _, MIN_BACKOFF, Ordering, Retry, Subscribe,
+    DeadLetterReason, Error, ErrorKind, Event, HandlerError, IntoBatchHandler as _, MAX_DURATION, MIN_BACKOFF, Ordering, Retry, Subscribe,
 };
 use eventbus_runtime::{Fetched, Outcome, Run};
 use eventbus_testing::Probe;
@@ -66,15 +66,16 @@ async fn without_an_order_nothing_waits_for_a_redelivery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_handler_asks_for_is_the_delay_but_never_none_at_all() {
+async fn what_a_handler_asks_for_is_the_delay_within_reason() {
     let script = Script::new();
     let probe = Probe::with(|_, event| async move {
-        Err(HandlerError::retry_after("busy", if *event.decode::<u64>().unwrap() == 0 { SECOND * 90 } else { Duration::ZERO }))
+        Err(HandlerError::retry_after("busy", [SECOND * 90, Duration::ZERO, Duration::MAX][*event.decode::<usize>().unwrap()]))
     });
     let engine = script.run(strict().ordering(Ordering::Unordered), probe);
-    script.bring_numbers(0..2);
+    script.bring_numbers(0..3);
     assert_eq!(script.put_back(0).await.0, SECOND * 90);
     assert_eq!(script.put_back(1).await.0, MIN_BACKOFF);
+    assert_eq!(script.put_back(2).await.0, MAX_DURATION);
     engine.stop(Instant::now() + SECOND).await.unwrap();
 }
 
