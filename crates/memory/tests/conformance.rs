@@ -19,21 +19,7 @@ const INLINE: InProcess = InProcess { kind: MemoryBuilder::inline, inline: true 
 #[async_trait]
 impl Fixture for InProcess {
     async fn bus(&self, setup: &Setup) -> Result<Arc<dyn Bus>> {
-        let mut builder = MemoryBus::builder();
-        if let Some(capacity) = setup.hold {
-            builder = builder.hold(capacity);
-        }
-        if let Some(window) = setup.dedup_window {
-            builder = builder.dedup_window(window);
-        }
-        if let Some(bytes) = setup.max_payload {
-            builder = builder.max_payload(bytes);
-        }
-        if let Some(letters) = setup.max_dead_letters {
-            builder = builder.max_dead_letters(letters);
-        }
-        builder = builder.publish_timeout(setup.publish_timeout).close_timeout(setup.close_timeout);
-        Ok(Arc::new((self.kind)(builder).build()?))
+        Ok(Arc::new((self.kind)(setup.in_process(MemoryBus::builder())).build()?))
     }
 
     fn publish_waits_for_handlers(&self) -> bool {

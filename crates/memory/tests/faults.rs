@@ -16,14 +16,7 @@ fn event(number: u64) -> Event {
 async fn a_bus_dropped_without_close_stops_and_blocks_nobody() {
     let bus = MemoryBus::new();
     let gate = Gate::new();
-    let held = gate.clone();
-    let probe = Probe::with(move |_, _| {
-        let gate = held.clone();
-        async move {
-            gate.pass().await;
-            Ok(())
-        }
-    });
+    let probe = Probe::held(&gate);
     let subscription = bus.subscribe(Subscribe::to("a"), Arc::new(probe.clone())).await.unwrap();
     for number in 0..10 {
         bus.publish(event(number)).await.unwrap();
@@ -55,14 +48,7 @@ fn a_runtime_may_end_before_its_bus() {
 async fn a_publisher_that_is_dropped_while_it_waits_leaves_no_trace() {
     let bus = MemoryBus::new();
     let gate = Gate::new();
-    let held = gate.clone();
-    let probe = Probe::with(move |_, _| {
-        let gate = held.clone();
-        async move {
-            gate.pass().await;
-            Ok(())
-        }
-    });
+    let probe = Probe::held(&gate);
     bus.subscribe(Subscribe::to("a").buffer(1), Arc::new(probe.clone())).await.unwrap();
     bus.publish(event(0)).await.unwrap();
     probe.wait(1).await;

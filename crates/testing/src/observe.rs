@@ -96,6 +96,19 @@ impl Probe {
         Self { seen: Arc::default(), behaviour: Arc::new(move |ctx, event| Box::pin(behaviour(ctx, event))) }
     }
 
+    /// A probe whose handlers wait at a gate and then acknowledge.
+    #[must_use]
+    pub fn held(gate: &Gate) -> Self {
+        let gate = gate.clone();
+        Self::with(move |_, _| {
+            let gate = gate.clone();
+            async move {
+                gate.pass().await;
+                Ok(())
+            }
+        })
+    }
+
     /// A probe that notes deliveries together with this one, and does something else with them.
     pub fn also<Fut>(&self, behaviour: impl Fn(Context, Event) -> Fut + Send + Sync + 'static) -> Self
     where

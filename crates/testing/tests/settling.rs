@@ -13,17 +13,6 @@ fn event(event_type: &str, number: u64) -> Event {
     Event::json(event_type, number).unwrap()
 }
 
-fn held(gate: &Gate) -> Probe {
-    let gate = gate.clone();
-    Probe::with(move |_, _| {
-        let gate = gate.clone();
-        async move {
-            gate.pass().await;
-            Ok(())
-        }
-    })
-}
-
 #[tokio::test]
 async fn settled_means_that_everything_was_handled_also_what_handlers_published() {
     let bus = RecordingBus::new();
@@ -59,8 +48,8 @@ async fn settling_in_vain_names_what_is_outstanding_and_who_is_behind() {
     let (bus, gate) = (MemoryBus::new(), Gate::new());
     let quick = Probe::new();
     bus.subscribe(Subscribe::to("a").name("quick"), Arc::new(quick.clone())).await.unwrap();
-    bus.subscribe(Subscribe::to("a").name("slow"), Arc::new(held(&gate))).await.unwrap();
-    bus.subscribe(Subscribe::to("a").group("billing"), Arc::new(held(&gate))).await.unwrap();
+    bus.subscribe(Subscribe::to("a").name("slow"), Arc::new(Probe::held(&gate))).await.unwrap();
+    bus.subscribe(Subscribe::to("a").group("billing"), Arc::new(Probe::held(&gate))).await.unwrap();
     let paused = bus.subscribe(Subscribe::to("b").name("asleep"), Arc::new(Probe::new())).await.unwrap();
     paused.pause();
     for number in 0..2 {

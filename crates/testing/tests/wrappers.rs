@@ -15,20 +15,7 @@ struct Within(fn(Arc<dyn Bus>) -> Arc<dyn Bus>);
 #[async_trait]
 impl Fixture for Within {
     async fn bus(&self, setup: &Setup) -> Result<Arc<dyn Bus>> {
-        let mut builder = MemoryBus::builder().publish_timeout(setup.publish_timeout).close_timeout(setup.close_timeout);
-        if let Some(capacity) = setup.hold {
-            builder = builder.hold(capacity);
-        }
-        if let Some(window) = setup.dedup_window {
-            builder = builder.dedup_window(window);
-        }
-        if let Some(bytes) = setup.max_payload {
-            builder = builder.max_payload(bytes);
-        }
-        if let Some(letters) = setup.max_dead_letters {
-            builder = builder.max_dead_letters(letters);
-        }
-        Ok((self.0)(Arc::new(builder.build()?)))
+        Ok((self.0)(Arc::new(setup.in_process(MemoryBus::builder()).build()?)))
     }
 }
 

@@ -9,22 +9,11 @@ use tokio::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn held(gate: &Gate) -> Probe {
-    let gate = gate.clone();
-    Probe::with(move |_, _| {
-        let gate = gate.clone();
-        async move {
-            gate.pass().await;
-            Ok(())
-        }
-    })
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_stop_lets_handlers_finish_and_gives_back_what_had_not_started() {
     let script = Script::new();
     let gate = Gate::new();
-    let probe = held(&gate);
+    let probe = Probe::held(&gate);
     let engine = script.run(Subscribe::to("a").ordering(Ordering::PerKey).concurrency(2), probe.clone());
     script.bring_numbers(0..2);
     script.bring_back(5, 1, None);
@@ -47,7 +36,7 @@ async fn a_stop_lets_handlers_finish_and_gives_back_what_had_not_started() {
 #[tokio::test(start_paused = true)]
 async fn handlers_that_run_past_the_deadline_are_dropped_counted_and_given_back() {
     let script = Script::new();
-    let probe = held(&Gate::new());
+    let probe = Probe::held(&Gate::new());
     let engine = script.run(Subscribe::to("a"), probe.clone());
     script.bring_numbers(0..3);
     probe.wait(1).await;

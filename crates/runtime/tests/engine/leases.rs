@@ -12,23 +12,11 @@ fn leased() -> Script {
     Script::with_lease(Some(LEASE))
 }
 
-/// Handlers that wait at a gate.
-fn held(gate: &Gate) -> Probe {
-    let gate = gate.clone();
-    Probe::with(move |_, _| {
-        let gate = gate.clone();
-        async move {
-            gate.pass().await;
-            Ok(())
-        }
-    })
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_runs_and_what_waits_is_extended_three_times_within_each_lease() {
     let script = leased();
     let gate = Gate::new();
-    let engine = script.run(Subscribe::to("a").concurrency(2).timeout(LEASE * 10), held(&gate));
+    let engine = script.run(Subscribe::to("a").concurrency(2).timeout(LEASE * 10), Probe::held(&gate));
     script.bring_numbers(0..2);
     let since = tokio::time::Instant::now();
     script.until(|state| (state.extended.iter().filter(|held| held.len() == 2).count() == 6).then_some(())).await;
@@ -72,7 +60,7 @@ async fn a_handler_that_lost_its_lease_is_dropped_and_settles_nothing() {
 async fn a_waiting_delivery_that_is_lost_never_starts() {
     let script = leased();
     let gate = Gate::new();
-    let probe = held(&gate);
+    let probe = Probe::held(&gate);
     // The batch holds more than one run may take, so that some wait in the schedule.
     let engine = script.run(Subscribe::to("a").ordering(Ordering::PerKey).concurrency(3).timeout(LEASE * 10), probe.clone());
     script.bring_numbers(0..3);

@@ -3,6 +3,7 @@
 use crate::observe::PATIENCE;
 use async_trait::async_trait;
 use eventbus_core::{Bus, Result};
+use eventbus_memory::MemoryBuilder;
 use std::{sync::Arc, time::Duration};
 
 /// How to make a bus of the backend under test.
@@ -59,5 +60,23 @@ impl Setup {
             publish_timeout: Duration::from_secs(20),
             close_timeout: Duration::from_secs(20),
         }
+    }
+
+    /// An in-process bus with these settings, for the fixtures of buses that are, or are around, one of that kind.
+    pub fn in_process(&self, builder: MemoryBuilder) -> MemoryBuilder {
+        let mut builder = builder.publish_timeout(self.publish_timeout).close_timeout(self.close_timeout);
+        if let Some(capacity) = self.hold {
+            builder = builder.hold(capacity);
+        }
+        if let Some(window) = self.dedup_window {
+            builder = builder.dedup_window(window);
+        }
+        if let Some(bytes) = self.max_payload {
+            builder = builder.max_payload(bytes);
+        }
+        if let Some(letters) = self.max_dead_letters {
+            builder = builder.max_dead_letters(letters);
+        }
+        builder
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     run::Outcome,
-    story::{Story, all, begun, bus, held, needs, numbered, numbers, publish_numbers, queued, quiet, soon, subscribe},
+    story::{Story, all, begun, bus, needs, numbered, numbers, publish_numbers, queued, quiet, soon, subscribe},
 };
 use crate::{Gate, Probe, Seen};
 use eventbus_core::{ErrorKind, HandlerError, Ordering, Retry, Subscribe};
@@ -182,7 +182,7 @@ pub(super) async fn a_closed_subscription_finishes_what_it_began(story: Story) -
     queued!(story);
     let bus = bus!(story);
     let gate = Gate::new();
-    let probe = held(&gate);
+    let probe = Probe::held(&gate);
     let subscription = subscribe(&*bus, "a", &probe).await;
     publish_numbers(&*bus, "a", 0..5).await;
     probe.wait(1).await;

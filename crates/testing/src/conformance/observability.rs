@@ -2,7 +2,7 @@
 
 use super::{
     run::Outcome,
-    story::{SOON, Story, all, bus, held, needs, numbered, publish_numbers, queued, quiet, soon, subscribe},
+    story::{SOON, Story, all, bus, needs, numbered, publish_numbers, queued, quiet, soon, subscribe},
 };
 use crate::{Gate, Probe};
 use eventbus_core::{ErrorKind, HandlerError, HealthState, Ordering, Retry, Subscribe};
@@ -121,7 +121,7 @@ pub(super) async fn lag_and_age_grow_and_shrink(story: Story) -> Outcome {
     queued!(story);
     let bus = bus!(story);
     let gate = Gate::new();
-    let probe = held(&gate);
+    let probe = Probe::held(&gate);
     let group = bus.capabilities().groups.then(|| story.unique("g"));
     let subscription = match &group {
         Some(group) => Subscribe::to("a").group(group),

@@ -3,7 +3,7 @@
 use super::{
     routing::by_key,
     run::Outcome,
-    story::{SOON, Story, a_while, all, bus, held, needs, numbered, numbers, publish_numbers, queued, sorted, subscribe},
+    story::{SOON, Story, a_while, all, bus, needs, numbered, numbers, publish_numbers, queued, sorted, subscribe},
 };
 use crate::{Gate, Probe, Seen};
 use eventbus_core::{Event, HandlerError, Ordering, Retry, Subscribe};
@@ -127,7 +127,7 @@ pub(super) async fn keys_run_beside_each_other(story: Story) -> Outcome {
     queued!(story);
     let bus = bus!(story);
     let gate = Gate::new();
-    let probe = held(&gate);
+    let probe = Probe::held(&gate);
     subscribe(&*bus, Subscribe::to("a").concurrency(4).ordering(Ordering::PerKey), &probe).await;
     for key in 0..4 {
         for number in 0..3 {
@@ -174,7 +174,7 @@ pub(super) async fn a_backlog_keeps_every_handler_busy(story: Story) -> Outcome 
     queued!(story);
     let bus = bus!(story);
     let gates: Vec<_> = (0..20).map(|_| Gate::new()).collect();
-    let probes: Vec<_> = gates.iter().map(held).collect();
+    let probes: Vec<_> = gates.iter().map(Probe::held).collect();
     for (number, probe) in probes.iter().enumerate() {
         let ordering = if number % 2 == 0 { Ordering::Unordered } else { Ordering::PerKey };
         subscribe(&*bus, Subscribe::to(format!("t{number}")).concurrency(5).ordering(ordering).timeout(Duration::from_secs(600)), probe)

@@ -2,7 +2,7 @@
 
 use super::{
     run::Outcome,
-    story::{Story, a_while, all, bus, held, needs, numbered, numbers, publish_numbers, queued, quiet, subscribe},
+    story::{Story, a_while, all, bus, needs, numbered, numbers, publish_numbers, queued, quiet, subscribe},
 };
 use crate::{Gate, Probe, Seen};
 use eventbus_core::{Bus, Event, Overflow, Payload, Subscribe};
@@ -15,7 +15,7 @@ pub(super) async fn a_full_buffer_holds_publishers(story: Story) -> Outcome {
         return Outcome::Skipped("a full subscription of a persistent backend stops fetching instead".to_owned());
     }
     let gate = Gate::new();
-    let probe = held(&gate);
+    let probe = Probe::held(&gate);
     subscribe(&*bus, Subscribe::to("a").buffer(4), &probe).await;
     let publisher = tokio::spawn({
         let bus = Arc::clone(&bus);
@@ -47,7 +47,7 @@ pub(super) async fn a_full_buffer_drops_the_newest(story: Story) -> Outcome {
     let bus = bus!(story);
     needs!(bus, drops);
     let gate = Gate::new();
-    let probe = held(&gate);
+    let probe = Probe::held(&gate);
     let subscription = subscribe(&*bus, Subscribe::to("a").buffer(3).overflow(Overflow::DropNewest), &probe).await;
     crowd(&*bus, &probe).await;
     gate.open();
@@ -61,7 +61,7 @@ pub(super) async fn a_full_buffer_drops_the_oldest(story: Story) -> Outcome {
     let bus = bus!(story);
     needs!(bus, drops);
     let gate = Gate::new();
-    let probe = held(&gate);
+    let probe = Probe::held(&gate);
     let subscription = subscribe(&*bus, Subscribe::to("a").buffer(3).overflow(Overflow::DropOldest), &probe).await;
     crowd(&*bus, &probe).await;
     gate.open();
@@ -77,7 +77,7 @@ pub(super) async fn a_buffer_is_bounded_in_bytes(story: Story) -> Outcome {
     let bus = bus!(story);
     needs!(bus, drops);
     let gate = Gate::new();
-    let probe = held(&gate);
+    let probe = Probe::held(&gate);
     let subscription = Subscribe::to("a").buffer(1000).buffer_bytes(10_000).overflow(Overflow::DropNewest);
     let subscription = subscribe(&*bus, subscription, &probe).await;
     let large = || Event::builder("a").payload(Payload::opaque(vec![7; 4000])).build().unwrap();
@@ -102,7 +102,7 @@ pub(super) async fn a_slow_subscription_delays_no_other(story: Story) -> Outcome
     queued!(story);
     let bus = bus!(story);
     let gate = Gate::new();
-    let (slow, fast) = (held(&gate), Probe::new());
+    let (slow, fast) = (Probe::held(&gate), Probe::new());
     let overflow = if bus.capabilities().drops { Overflow::DropNewest } else { Overflow::Block };
     subscribe(&*bus, Subscribe::to("a").buffer(500).overflow(overflow), &slow).await;
     subscribe(&*bus, Subscribe::to("a").buffer(500), &fast).await;

@@ -60,18 +60,7 @@ pub(super) async fn every_member_of_a_group_gets_work(story: Story) -> Outcome {
     let bus = bus!(story);
     needs!(bus, groups);
     let gate = Gate::new();
-    let members: Vec<_> = (0..3)
-        .map(|_| {
-            let gate = gate.clone();
-            Probe::with(move |_, _| {
-                let gate = gate.clone();
-                async move {
-                    gate.pass().await;
-                    Ok(())
-                }
-            })
-        })
-        .collect();
+    let members: Vec<_> = (0..3).map(|_| Probe::held(&gate)).collect();
     for member in &members {
         subscribe(&*bus, Subscribe::to("a").group(story.unique("g")), member).await;
     }

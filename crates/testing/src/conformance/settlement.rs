@@ -2,7 +2,7 @@
 
 use super::{
     run::Outcome,
-    story::{SOON, Story, all, bus, held, letters, needs, numbered, publish_numbers, queued, quick, quiet, soon, sorted, subscribe},
+    story::{SOON, Story, all, bus, letters, needs, numbered, publish_numbers, queued, quick, quiet, soon, sorted, subscribe},
 };
 use crate::{Gate, Probe};
 use eventbus_core::{Context, ErrorKind, Event, HandlerError, IntoBatchHandler, Ordering, Retry, Subscribe};
@@ -14,7 +14,7 @@ pub(super) async fn an_event_is_acknowledged_after_its_handler(story: Story) -> 
     queued!(story);
     let bus = bus!(story);
     let gate = Gate::new();
-    let probe = held(&gate);
+    let probe = Probe::held(&gate);
     let subscription = subscribe(&*bus, "a", &probe).await;
     publish_numbers(&*bus, "a", 0..3).await;
     probe.wait(1).await;

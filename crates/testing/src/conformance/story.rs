@@ -4,7 +4,7 @@ use super::{
     Fixture, Setup,
     run::{Outcome, unless_unsupported},
 };
-use crate::{Gate, Probe, observe::patience, settle};
+use crate::{Probe, observe::patience, settle};
 use eventbus_core::{
     Bus, Capabilities, DeadLetter, DeadLetterFilter, Event, EventType, Handler, HandlerError, Pattern, Retry, Subscribe, Subscription,
 };
@@ -127,18 +127,6 @@ pub(super) async fn all(bus: &dyn Bus, probe: &Probe, count: usize) -> Vec<crate
 /// A probe whose handlers always fail.
 pub(super) fn hopeless() -> Probe {
     Probe::with(|_, _| async { Err(HandlerError::retry("always")) })
-}
-
-/// A probe whose handlers wait at a gate.
-pub(super) fn held(gate: &Gate) -> Probe {
-    let gate = gate.clone();
-    Probe::with(move |_, _| {
-        let gate = gate.clone();
-        async move {
-            gate.pass().await;
-            Ok(())
-        }
-    })
 }
 
 /// All dead letters, the oldest first.

@@ -145,20 +145,7 @@ struct Broken<New> {
 impl<F: Fault, New: Fn() -> F + Send + Sync + 'static> Fixture for Broken<New> {
     async fn bus(&self, setup: &Setup) -> Result<Arc<dyn Bus>> {
         let fault: Arc<dyn Fault> = Arc::new((self.fault)());
-        let mut builder = MemoryBus::builder().publish_timeout(setup.publish_timeout).close_timeout(setup.close_timeout);
-        if let Some(capacity) = setup.hold {
-            builder = builder.hold(capacity);
-        }
-        if let Some(window) = setup.dedup_window {
-            builder = builder.dedup_window(window);
-        }
-        if let Some(bytes) = setup.max_payload {
-            builder = builder.max_payload(bytes);
-        }
-        if let Some(letters) = setup.max_dead_letters {
-            builder = builder.max_dead_letters(letters);
-        }
-        let bus: Arc<dyn Bus> = Arc::new(fault.build(builder).build()?);
+        let bus: Arc<dyn Bus> = Arc::new(fault.build(setup.in_process(MemoryBus::builder())).build()?);
         let mut capabilities = bus.capabilities().clone();
         fault.declare(&mut capabilities);
         Ok(Arc::new(BrokenBus { beside: Arc::new(Beside { fault, bus }), capabilities }))
