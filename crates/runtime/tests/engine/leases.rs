@@ -95,6 +95,27 @@ async fn a_late_failure_after_a_lost_lease_is_not_retried_here() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_that_is_done_in_the_moment_of_the_loss_settles_nothing() {
+    let script = leased();
+    let gate = Gate::new();
+    let probe = Probe::held(&gate);
+    let engine = script.run(Subscribe::to("a").timeout(LEASE * 10), probe.clone());
+    script.bring_numbers(0..1);
+    probe.wait(1).await;
+    {
+        let mut state = script.state();
+        state.to_lose = vec![0];
+        state.open_at_loss = Some(gate);
+    }
+    // The next one is settled after it would have been.
+    script.until(|state| state.open_at_loss.is_none().then_some(())).await;
+    script.bring_numbers(1..2);
+    assert_eq!(script.acked(1).await, [1]);
+    engine.stop(tokio::time::Instant::now() + LEASE).await.unwrap();
+    assert!(!script.state().settled.iter().any(|(number, _)| *number == 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_a_batch_only_what_was_lost_is_left_alone() {
     let script = leased();
     let (begun, gate) = (Gate::new(), Gate::new());

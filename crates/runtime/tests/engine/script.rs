@@ -2,7 +2,7 @@
 
 use eventbus_core::{Capabilities, DeadLetterReason, Error, ErrorKind, Event, Handler, Plan, Result, Subscribe};
 use eventbus_runtime::{Backlog, Buried, Engine, EngineContext, Fetched, Outcome, Progress, Reporter, Run, Settled, Source, Ticket};
-use eventbus_testing::NoopBus;
+use eventbus_testing::{Gate, NoopBus};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard},
@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) extended: Vec<Vec<u64>>,
     /// What the next extension says is lost.
     pub(crate) to_lose: Vec<u64>,
+    /// Opened in the moment of a loss.
+    pub(crate) open_at_loss: Option<Gate>,
     /// So many calls fail first.
     pub(crate) settle_faults: usize,
     pub(crate) bury_faults: usize,
@@ -176,6 +178,9 @@ impl Source for Script {
         let tokens = held.iter().flat_map(|run| run.iter().map(|(_, token)| *token)).collect();
         state.extended.push(tokens);
         let to_lose = std::mem::take(&mut state.to_lose);
+        if let Some(gate) = state.open_at_loss.take_if(|_| !to_lose.is_empty()) {
+            gate.open();
+        }
         drop(state);
         self.0.changed.notify_waiters();
         let one_by_one =
