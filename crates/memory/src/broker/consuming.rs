@@ -268,3 +268,6 @@ fn take_first(runs: &mut VecDeque<Run<Token>>, max: usize) -> Option<Run<Token>>
     }
     Some(run)
 }
+
+#[cfg(test)]
+mod tests;

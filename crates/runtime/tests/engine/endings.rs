@@ -86,6 +86,23 @@ async fn slow_handlers_leave_what_they_cannot_start_to_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_handler_that_has_nothing_to_do_is_called_to_a_run_of_many() {
+    let script = Script::new();
+    let gate = Gate::new();
+    let probe = Probe::held(&gate);
+    let engine = script.run(Subscribe::to("a").ordering(Ordering::Unordered).concurrency(5), probe.clone());
+    // All of them have looked once, and wait.
+    gate.let_through(1);
+    script.bring_numbers(0..1);
+    script.acked(1).await;
+    script.bring_numbers(1..6);
+    probe.wait(6).await;
+    gate.open();
+    script.acked(6).await;
+    engine.stop(Instant::now() + SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_handler_is_let_go_of_at_the_end_whoever_keeps_a_handle() {
     let script = Script::new();
     let kept = Arc::new(());
