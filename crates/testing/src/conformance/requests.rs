@@ -5,11 +5,23 @@ use super::{
     story::{Story, bus, needs, numbered, quiet, subscribe},
 };
 use crate::{Probe, observe::patience};
-use eventbus_core::{Error, ErrorKind, Event, HandlerError};
-use eventbus_runtime::{BusExt, Gather, Reply};
+use eventbus_core::{Bus, Error, ErrorKind, Event, HandlerError, Result};
+use eventbus_runtime::{BusExt, Gather, Replies, Reply};
 use std::{sync::Arc, time::Duration};
 
-const SHORT: Duration = Duration::from_secs(3);
+const SHORT: Duration = Duration::from_millis(200);
+
+/// Asks for a "check", with ever more time until what comes of it is right: how long a reply takes is the machine's affair.
+async fn check(bus: &dyn Bus, gather: Gather, is_right: impl Fn(&Result<Replies>) -> bool) -> Result<Replies> {
+    let mut timeout = SHORT;
+    loop {
+        let said = bus.request(numbered("check", 1), gather.clone().timeout(timeout)).await;
+        if is_right(&said) || timeout > patience() {
+            return said;
+        }
+        timeout *= 3;
+    }
+}
 
 pub(super) async fn replies_of_all_responders_are_gathered(story: Story) -> Outcome {
     let bus = bus!(story);
@@ -38,7 +50,7 @@ pub(super) async fn enough_replies_will_do_and_the_missing_are_named(story: Stor
     bus.respond("check", "here", |_: Event| async { true }).await.unwrap();
     bus.respond("check", "stranger", |_: Event| async { true }).await.unwrap();
     bus.respond("check", "silent", |_: Event| std::future::pending::<bool>()).await.unwrap();
-    let replies = bus.request(numbered("check", 1), Gather::from(["here", "silent", "absent"]).at_least(1).timeout(SHORT)).await.unwrap();
+    let replies = check(&*bus, Gather::from(["here", "silent", "absent"]).at_least(1), Result::is_ok).await.unwrap();
     assert_eq!(replies.missing(), ["absent", "silent"]);
     assert_eq!(replies.iter().map(Reply::responder).collect::<Vec<_>>(), ["here"], "whoever was not asked for is passed over");
     Outcome::Done
@@ -48,7 +60,8 @@ pub(super) async fn too_few_replies_are_a_timeout_that_names_the_missing(story: 
     let bus = bus!(story);
     needs!(bus, requests);
     bus.respond("check", "here", |_: Event| async { true }).await.unwrap();
-    let error = bus.request(numbered("check", 1), Gather::from(["here", "absent"]).timeout(SHORT)).await.unwrap_err();
+    let names_the_missing = |said: &Result<Replies>| said.as_ref().is_err_and(|error| error.context_value("missing") == Some("absent"));
+    let error = check(&*bus, Gather::from(["here", "absent"]), names_the_missing).await.unwrap_err();
     assert_eq!((error.kind(), error.context_value("missing")), (ErrorKind::Timeout, Some("absent")), "{error}");
     let error = bus.request(numbered("nobody", 1), Gather::first().timeout(SHORT)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
