@@ -16,7 +16,7 @@ async fn check(bus: &dyn Bus, gather: Gather, is_right: impl Fn(&Result<Replies>
     let mut timeout = SHORT;
     loop {
         let said = bus.request(numbered("check", 1), gather.clone().timeout(timeout)).await;
-        if is_right(&said) || timeout > patience() {
+        if is_right(&said) || timeout > patience() / 2 {
             return said;
         }
         timeout *= 3;
