@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 const EXAMPLES: &str = "\
 Examples:
   eventbus demo                                   see what an event bus does, live
-  eventbus --url nats://localhost:4222 sub '>'    print every event as it comes
+  eventbus --url 'memory:?strict=true' demo       the same with every event through the codec
   eventbus pub order.placed '{\"order_id\":\"o-1\"}'  publish one event
   eventbus validate events.ndjson                 check CloudEvents JSON
   eventbus dlq ls                                 what was given up, and why
@@ -30,8 +30,7 @@ pub(crate) struct Cli {
 pub(crate) struct Global {
     /// The bus to work on
     ///
-    /// memory: lives within this process. A broker is named as in nats://localhost:4222 or redis://localhost:6379. A parameter that the
-    /// backend does not know is an error.
+    /// memory: lives within this process; it is the only backend of this version. A parameter that it does not know is an error.
     #[arg(long, global = true, env = "EVENTBUS_URL", hide_env_values = true, default_value = "memory:", value_hint = ValueHint::Url)]
     pub(crate) url: String,
     /// Print results as JSON, one document or one per line

@@ -33,8 +33,8 @@ impl Session {
         if is_in_process(&*session.bus) {
             out.warn(format_args!(
                 "{} lives and ends with its own process: {why}\n  \
-                 with a broker: name it by --url or EVENTBUS_URL, as in --url nats://localhost:4222\n  \
-                 without one: see `eventbus demo`, `eventbus bench`, `eventbus doctor` and `eventbus validate`",
+                 between processes: this version has no backend for that yet; a broker will be named by --url or EVENTBUS_URL\n  \
+                 within one process: see `eventbus demo`, `eventbus bench`, `eventbus doctor` and `eventbus validate`",
                 shown_url(url)
             ));
         }

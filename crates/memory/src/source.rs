@@ -76,6 +76,7 @@ impl MemorySource {
             }
             next
         });
+        drop(reader);
         wakes.wake();
         next
     }
