@@ -1,6 +1,6 @@
 //! Stores what was given up. The original is settled only after that.
 
-use super::{Shared, schedule::Key, signal::Phase};
+use super::{Shared, schedule::Schedule, signal::Phase};
 use crate::{
     Source,
     source::{Buried, Outcome, Run, Settled},
@@ -26,8 +26,8 @@ impl<S: Source> Shared<S> {
         Buried::new(run, letter, self.settings.dead_letter.clone())
     }
 
-    /// Stores letters. What waits for their key goes on when that is done.
-    pub(super) fn bury(self: &Arc<Self>, letters: Vec<Buried<S::Token>>, key: Option<Key>) {
+    /// Stores letters, and then lets go on what waits for that.
+    pub(super) fn bury(self: &Arc<Self>, letters: Vec<Buried<S::Token>>, go_on: impl FnOnce(&mut Schedule<S::Token>) + Send + 'static) {
         self.state().burying.extend(letters.iter().map(|buried| buried.run.clone()));
         let shared = Arc::clone(self);
         tokio::spawn(async move {
@@ -35,7 +35,7 @@ impl<S: Source> Shared<S> {
                 let stored = shared.store(&buried).await;
                 shared.is_buried(buried, stored);
             }
-            shared.state().schedule.finish(key);
+            go_on(&mut shared.state().schedule);
             shared.pulse.beat();
             shared.call_lane();
         });

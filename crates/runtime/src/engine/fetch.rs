@@ -99,7 +99,9 @@ impl<S: Source> Shared<S> {
         self.source.progress().give_back(count);
         self.counters.released.fetch_add(count, Relaxed);
         let each = run.range().map(|position| self.give_up(run.part(position..position + 1), reason, error.to_owned(), attempts));
-        self.bury(each.collect(), None);
+        // Others may wait for this one to come back.
+        let ticket = run.ticket();
+        self.bury(each.collect(), move |schedule| ticket.into_iter().for_each(|ticket| schedule.open(ticket)));
     }
 
     /// Waits, but not longer than the subscription runs. In a box, since it is rare.

@@ -316,7 +316,7 @@ impl<S: Source> Shared<S> {
             let buried = self.give_up(one, reason, failure.to_string(), attempt);
             match walk.key {
                 Some(_) => walk.failed.given_up.push(buried),
-                None => self.bury(vec![buried], None),
+                None => self.bury(vec![buried], |_| {}),
             }
             return walk.key.is_none();
         }
@@ -415,7 +415,8 @@ impl<S: Source> Shared<S> {
         }
         drop(state);
         if !given_up.is_empty() {
-            self.bury(given_up, walk.key);
+            let key = walk.key;
+            self.bury(given_up, move |schedule| schedule.finish(key));
         }
         // Its deliveries are let go of before the settling loop looks at them, so that it can be the last to do so.
         drop(walk);

@@ -109,6 +109,19 @@ async fn attempts_that_ran_out_elsewhere_are_buried_without_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_for_a_redelivery_goes_on_when_its_attempts_ran_out_elsewhere() {
+    let script = Script::new();
+    let probe = failing(0, 9);
+    let engine = script.run(strict(), probe.clone());
+    script.bring_numbers(0..3);
+    let (_, ticket) = script.put_back(0).await;
+    script.bring_back(0, 4, ticket);
+    assert_eq!(script.acked(2).await, [1, 2]);
+    assert_eq!(script.state().buried, [(0, DeadLetterReason::Exhausted, 3)]);
+    engine.stop(Instant::now() + SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_read_is_buried_at_once_and_its_neighbours_are_delivered() {
     let script = Script::new();
     let probe = Probe::new();
