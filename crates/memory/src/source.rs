@@ -33,7 +33,10 @@ impl MemorySource {
     pub(crate) fn new(core: Arc<Core>, joined: Joined, plan: &Plan) -> Self {
         let Joined { member, link, reader } = joined;
         // What may be dropped must stay where it can be.
-        let prefetch = if plan.overflow == Overflow::Block { usize::MAX } else { plan.concurrency };
+        let prefetch = match plan.overflow {
+            Overflow::Block => usize::MAX,
+            _ => plan.concurrency.saturating_mul(plan.batch.map_or(1, |batch| batch.max)),
+        };
         Self { core, member, link, reader: reader.map(Mutex::new), prefetch }
     }
 

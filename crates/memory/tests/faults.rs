@@ -1,6 +1,6 @@
 //! What goes wrong around a bus: it is dropped, forgotten, crowded.
 
-use eventbus_core::{Bus, Event, HandlerError, Retry, Subscribe};
+use eventbus_core::{Bus, Event, HandlerError, Overflow, Retry, Subscribe};
 use eventbus_memory::MemoryBus;
 use eventbus_testing::{Gate, Probe, settle};
 use std::{
@@ -60,6 +60,40 @@ async fn a_publisher_that_is_dropped_while_it_waits_leaves_no_trace() {
     bus.publish(event(2)).await.unwrap();
     settle(&bus, Duration::from_secs(30)).await.unwrap();
     assert_eq!(probe.numbers(), [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn what_may_be_dropped_is_not_fetched_ahead_of_a_handler_that_was_fast() {
+    let bus = MemoryBus::new();
+    let gate = Gate::new();
+    let held = gate.clone();
+    let probe = Probe::with(move |_, event| {
+        let gate = held.clone();
+        async move {
+            if *event.decode::<u64>().unwrap() >= 100 {
+                gate.pass().await;
+            }
+            Ok(())
+        }
+    });
+    bus.subscribe(Subscribe::to("a").buffer(5).overflow(Overflow::DropOldest), Arc::new(probe.clone())).await.unwrap();
+    for number in 0..100 {
+        bus.publish(event(number)).await.unwrap();
+        settle(&bus, Duration::from_secs(30)).await.unwrap();
+    }
+    bus.publish(event(100)).await.unwrap();
+    probe.wait(101).await;
+    for number in 101..150 {
+        bus.publish(event(number)).await.unwrap();
+        // A subscription that fetched ahead would do so now.
+        tokio::task::yield_now().await;
+    }
+    gate.open();
+    settle(&bus, Duration::from_secs(30)).await.unwrap();
+    let last = &probe.numbers()[100..];
+    assert_eq!(last[0], 100);
+    // One may be with the handler's lane already, and the newest are there.
+    assert!(last.ends_with(&[146, 147, 148, 149]) && last.len() <= 7, "{last:?}");
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ pub trait Source: Send + Sync + 'static {
     /// Where the letter could not be stored. The original then stays, and the engine tries again.
     fn bury(&self, buried: &Buried<Self::Token>) -> impl Future<Output = Result<()>> + Send;
 
-    /// How many deliveries the engine may have fetched and not yet started, besides what the subscription allows.
+    /// How many deliveries the engine may have fetched and not yet started, where that is less than the subscription allows.
     fn prefetch(&self) -> usize {
         usize::MAX
     }
@@ -138,7 +138,7 @@ pub enum Fetched<T> {
 }
 
 /// Names a delivery that was put back and that later ones wait for. The source returns it with the redelivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(crate) u64);
 
 /// Deliveries that arrived together: events, and with each what the backend needs to settle it.

@@ -45,7 +45,13 @@ impl<S: Source> Shared<S> {
     async fn store(&self, buried: &Buried<S::Token>) -> bool {
         let mut failures = 0;
         loop {
-            let Err(error) = self.source.bury(buried).await else { return true };
+            // Counted first: whoever sees that nothing is left to be settled sees what became of it.
+            self.counters.dead_lettered.fetch_add(1, Relaxed);
+            let Err(error) = self.source.bury(buried).await else {
+                self.metrics().dead_lettered.increment(1);
+                return true;
+            };
+            self.counters.dead_lettered.fetch_sub(1, Relaxed);
             failures += 1;
             self.counters.dead_letter_failures.fetch_add(1, Relaxed);
             self.metrics().dead_letter_failures.increment(1);
@@ -60,10 +66,6 @@ impl<S: Source> Shared<S> {
     }
 
     fn is_buried(&self, buried: Buried<S::Token>, stored: bool) {
-        if stored {
-            self.counters.dead_lettered.fetch_add(1, Relaxed);
-            self.metrics().dead_lettered.increment(1);
-        }
         let mut state = self.state();
         let same = |run: &Run<S::Token>| Arc::ptr_eq(run.batch(), buried.run.batch()) && run.range() == buried.run.range();
         if let Some(at) = state.burying.iter().position(same) {

@@ -56,7 +56,7 @@ impl<S: Source> Shared<S> {
         }
         let Settings { concurrency, buffer, batch, .. } = self.settings;
         let at_once = concurrency.saturating_mul(batch.map_or(1, |batch| batch.max));
-        self.state().room(concurrency, at_once, buffer).map(|room| Some(room.min(self.source.prefetch())))
+        self.state().room(concurrency, at_once, buffer.min(self.source.prefetch())).map(Some)
     }
 
     fn take_in(self: &Arc<Self>, fetched: Fetched<S::Token>) {

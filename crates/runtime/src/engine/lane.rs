@@ -11,7 +11,9 @@ use crate::{
     source::{Buried, Outcome, Run, Settled, Ticket},
     spans,
 };
-use eventbus_core::{Context, DeadLetterReason, Error, ErrorKind, Event, EventBatch, Handler, MAX_DURATION, MIN_BACKOFF, Scope, Verdict};
+use eventbus_core::{
+    Batch, Context, DeadLetterReason, Error, ErrorKind, Event, EventBatch, Handler, MAX_DURATION, MIN_BACKOFF, Scope, Verdict,
+};
 use std::{
     ops::Range,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -29,8 +31,10 @@ struct Walk<T> {
     key: Option<Key>,
     /// The first delivery whose success is not known to the settling loop.
     unreported: usize,
+    /// Further keys, where the run is a batch of several.
+    more_keys: Vec<Key>,
     /// What failed and has a key, which waits until it is settled. Kept until the run is over, so that nothing of the key overtakes.
-    failed: Failed<T>,
+    failed: Vec<Failed<T>>,
     /// Since when the deliveries in `measured` took their time.
     since: Instant,
     measured: usize,
@@ -38,12 +42,16 @@ struct Walk<T> {
 }
 
 struct Failed<T> {
-    /// To be tried again.
-    retries: Vec<Settled<T>>,
-    /// What follows in the key waits for these to come back.
-    gates: Vec<Ticket>,
-    /// Given up: what follows in the key waits until their letters are stored.
-    given_up: Vec<Buried<T>>,
+    key: Key,
+    then: Then<T>,
+}
+
+/// What is to become of a delivery that failed.
+enum Then<T> {
+    /// What follows in its key waits for it to come back.
+    Retry(Settled<T>, Ticket),
+    /// What follows in its key waits until its letter is stored.
+    GiveUp(Buried<T>),
 }
 
 /// How handlers ended, where that needs more than counting.
@@ -62,28 +70,32 @@ impl<S: Source> Shared<S> {
         // One context serves all deliveries of the lane, one after the other. Between them it holds on to no event.
         let mut ctx: Option<Context> = None;
         let nothing: Arc<dyn EventBatch> = Arc::new(Vec::new());
-        while let Some((run, key)) = self.wait_for_run(lane).await {
-            let ctx = ctx.get_or_insert_with(|| self.context(run.first().0));
+        loop {
             match self.settings.batch {
-                None => self.walk(lane, handler, run, key, ctx).await,
-                // In a box, so that those who take one event at a time do not pay for it.
+                None => {
+                    let Some((run, key)) = self.look(|| self.next(lane)).await else { return };
+                    let ctx = ctx.get_or_insert_with(|| self.context(run.first().0));
+                    self.walk(lane, handler, run, key, ctx).await;
+                }
+                // In boxes, so that those who take one event at a time do not pay for it.
                 Some(batch) => {
-                    Box::pin(async {
-                        let run = self.gather(lane, run, batch).await;
-                        self.handle_batch(lane, handler, run, key, ctx).await;
-                    })
-                    .await;
+                    let Some(run) = Box::pin(self.wait_for_batch(lane, batch)).await else { return };
+                    let ctx = ctx.get_or_insert_with(|| self.context(run.first().0));
+                    Box::pin(self.handle_batch(lane, handler, run, ctx)).await;
                 }
             }
-            ctx.load(Arc::clone(&nothing));
+            if let Some(ctx) = &mut ctx {
+                ctx.load(Arc::clone(&nothing));
+            }
             if self.settings.concurrency > 1 {
                 tokio::task::consume_budget().await;
             }
         }
     }
 
-    async fn wait_for_run(&self, lane: usize) -> Option<Taken<S::Token>> {
-        if self.settings.concurrency == 1 { self.pulse.until(|| self.next(lane)).await } else { self.ready.until(|| self.next(lane)).await }
+    /// Looks until there is something, as a lane does.
+    async fn look<R>(&self, look: impl FnMut() -> Option<R>) -> R {
+        if self.settings.concurrency == 1 { self.pulse.until(look).await } else { self.ready.until(look).await }
     }
 
     /// `Some(None)` ends the lane, `None` waits.
@@ -94,14 +106,17 @@ impl<S: Source> Shared<S> {
         if self.is_paused() {
             return None;
         }
-        let max = match (self.settings.batch, self.settings.concurrency) {
-            (Some(batch), _) => batch.max,
-            (None, 1) => usize::MAX,
-            // What one lane takes, others cannot: one at a time, so that a slow delivery holds back no other.
-            (None, _) => 1,
-        };
+        // What one lane takes, others cannot: one at a time, so that a slow delivery holds back no other.
+        let max = if self.settings.concurrency == 1 { usize::MAX } else { 1 };
         let mut state = self.state();
         let run = state.schedule.take(max)?;
+        let key = state.key(run.first().0);
+        self.start(&mut state, Running { lane, run: run.clone(), at_once: 1, lost: Vec::new() });
+        Some(Some((run, key)))
+    }
+
+    fn start(&self, state: &mut State<S::Token>, running: Running<S::Token>) {
+        state.running.push(running);
         if state.schedule.ready_runs() > 0 {
             // What is left is for the next: of a run of many, each lane takes what it can.
             self.call_lane();
@@ -109,9 +124,41 @@ impl<S: Source> Shared<S> {
         if std::mem::take(&mut state.wants_room) {
             self.pulse.beat();
         }
-        state.running.push(Running { lane, run: run.clone(), at_once: 1, lost: Vec::new() });
-        let key = state.key(run.first().0);
-        Some(Some((run, key)))
+    }
+
+    /// Waits for a batch to fill, or for its time to be up. Until then its events stay where others can find them. `None` ends the lane.
+    async fn wait_for_batch(&self, lane: usize, batch: Batch) -> Option<Run<S::Token>> {
+        let full = batch.max.min(self.settings.buffer);
+        while self.look(|| self.may_start(1)).await {
+            // When the time is up, what has come is all there is.
+            let _ = tokio::time::timeout(batch.wait, self.look(|| self.may_start(full))).await;
+            if let Some(run) = self.take_batch(lane, batch.max) {
+                return Some(run);
+            }
+        }
+        None
+    }
+
+    /// Whether a batch of this size may start: `Some(false)` where none will, `None` where it has to wait.
+    fn may_start(&self, size: usize) -> Option<bool> {
+        if self.is_stopping() {
+            return Some(false);
+        }
+        (!self.is_paused() && self.state().schedule.has_batch(size)).then_some(true)
+    }
+
+    fn take_batch(&self, lane: usize, max: usize) -> Option<Run<S::Token>> {
+        if self.is_stopping() || self.is_paused() {
+            return None;
+        }
+        let mut state = self.state();
+        let runs = state.schedule.take_batch(max);
+        if runs.is_empty() {
+            return None;
+        }
+        let run = Run::joined(runs);
+        self.start(&mut state, Running { lane, run: run.clone(), at_once: run.len(), lost: Vec::new() });
+        Some(run)
     }
 
     fn context(&self, event: &Event) -> Context {
@@ -173,10 +220,12 @@ impl<S: Source> Shared<S> {
     }
 
     /// Handles all deliveries of a run at once and settles each by its own outcome.
-    async fn handle_batch(self: &Arc<Self>, lane: usize, handler: &dyn Handler, run: Run<S::Token>, key: Option<Key>, ctx: &mut Context) {
+    async fn handle_batch(self: &Arc<Self>, lane: usize, handler: &dyn Handler, run: Run<S::Token>, ctx: &mut Context) {
         let range = run.range();
         let events = Arc::new(run.iter().map(|(event, _)| event.clone()).collect::<Vec<_>>());
-        let mut walk = self.set_out(lane, run, key);
+        let mut keys = self.state().schedule.keys_of(&run).into_iter();
+        let mut walk = self.set_out(lane, run, keys.next());
+        walk.more_keys = keys.collect();
         for _ in range.clone() {
             self.source.progress().start(self.is_alone());
         }
@@ -223,38 +272,6 @@ impl<S: Source> Shared<S> {
         self.arrive(walk, range.end);
     }
 
-    /// Adds to a run what else may be handled with it, waiting for more as long as the batch allows.
-    async fn gather(&self, lane: usize, first: Run<S::Token>, batch: eventbus_core::Batch) -> Run<S::Token> {
-        let mut runs = vec![first];
-        let mut fill = || {
-            let mut state = self.state();
-            let mut len: usize = runs.iter().map(Run::len).sum();
-            while len < batch.max
-                && let Some(more) = state.schedule.take_more(&runs[0], batch.max - len)
-            {
-                len += more.len();
-                runs.push(more);
-            }
-            if std::mem::take(&mut state.wants_room) {
-                self.pulse.beat();
-            }
-            (len >= batch.max || self.is_stopping()).then_some(())
-        };
-        // When the time is up, what has come is all there is.
-        if self.settings.concurrency == 1 {
-            let _ = tokio::time::timeout(batch.wait, self.pulse.until(fill)).await;
-        } else {
-            let _ = tokio::time::timeout(batch.wait, self.ready.until(&mut fill)).await;
-        }
-        let run = Run::joined(runs);
-        let mut state = self.state();
-        if let Some(running) = state.running.iter_mut().find(|running| running.lane == lane) {
-            running.run = run.clone();
-            running.at_once = run.len();
-        }
-        run
-    }
-
     /// Waits for a handler: until it returns, runs out of time, loses the lease of all that it has, or is aborted.
     async fn wait<T>(&self, walk: &Walk<S::Token>, positions: Range<usize>, handling: Waiting<'_, T>) -> Ended<T> {
         let interrupted = self.lifecycle.watch(|aborting| match aborting {
@@ -281,7 +298,7 @@ impl<S: Source> Shared<S> {
             losses -= 1;
         }
         let unreported = run.range().start;
-        Walk { lane, run, key, unreported, failed: Failed::none(), since: Instant::now(), measured: 0, losses }
+        Walk { lane, run, key, unreported, more_keys: Vec::new(), failed: Vec::new(), since: Instant::now(), measured: 0, losses }
     }
 
     fn deadline(&self, walk: &Walk<S::Token>) -> Option<std::time::Instant> {
@@ -297,6 +314,7 @@ impl<S: Source> Shared<S> {
         let one = walk.run.part(position..position + 1);
         let attempt = one.attempt();
         let event = one.first().0;
+        let key = if walk.more_keys.is_empty() { walk.key } else { self.state().key(event) };
         self.metrics().failed(failure.kind());
         self.context.reporter.report(|| {
             Error::new(ErrorKind::Handler, failure.to_string())
@@ -314,11 +332,11 @@ impl<S: Source> Shared<S> {
         };
         if let Some(reason) = reason {
             let buried = self.give_up(one, reason, failure.to_string(), attempt);
-            match walk.key {
-                Some(_) => walk.failed.given_up.push(buried),
+            match key {
+                Some(key) => walk.failed.push(Failed { key, then: Then::GiveUp(buried) }),
                 None => self.bury(vec![buried], |_| {}),
             }
-            return walk.key.is_none();
+            return key.is_none();
         }
         let after = match verdict {
             Verdict::RetryAfter(delay) => delay.clamp(MIN_BACKOFF, MAX_DURATION),
@@ -326,13 +344,13 @@ impl<S: Source> Shared<S> {
         };
         tracing::debug!(target: "eventbus", subscription = %self.settings.name, id = event.id(), attempt, ?after, error = %failure, "an attempt failed");
         let mut state = self.state();
-        if walk.key.is_none() {
+        let Some(key) = key else {
             state.settled.push(Settled { run: one, outcome: Outcome::Retry { after, ticket: None } });
             return true;
-        }
+        };
         let ticket = state.ticket();
-        walk.failed.gates.push(ticket);
-        walk.failed.retries.push(Settled { run: one, outcome: Outcome::Retry { after, ticket: Some(ticket) } });
+        let settled = Settled { run: one, outcome: Outcome::Retry { after, ticket: Some(ticket) } };
+        walk.failed.push(Failed { key, then: Then::Retry(settled, ticket) });
         false
     }
 
@@ -403,30 +421,33 @@ impl<S: Source> Shared<S> {
 
     /// Ends the run: what waits for its key goes on, unless it has to wait for something that failed.
     fn arrive(self: &Arc<Self>, mut walk: Walk<S::Token>, end: usize) {
-        let Failed { mut retries, gates, given_up } = std::mem::replace(&mut walk.failed, Failed::none());
+        let mut given_up: Vec<(Key, Buried<S::Token>)> = Vec::new();
         let mut state = self.state();
         self.note(&mut walk, end, &mut state);
         state.running.retain(|running| running.lane != walk.lane);
-        // The gates stand before anything is tried again, which could otherwise be back before them.
-        state.schedule.wait_for(walk.key, gates);
-        state.settled.append(&mut retries);
-        if given_up.is_empty() {
-            state.schedule.finish(walk.key);
+        for Failed { key, then } in walk.failed.drain(..) {
+            match then {
+                Then::Retry(settled, ticket) => {
+                    // The gate stands before anything is tried again, which could otherwise be back before it.
+                    state.schedule.wait_for(key, ticket);
+                    state.settled.push(settled);
+                }
+                Then::GiveUp(buried) => given_up.push((key, buried)),
+            }
+        }
+        for key in walk.key.into_iter().chain(walk.more_keys.drain(..)) {
+            if !given_up.iter().any(|(waits, _)| *waits == key) {
+                state.schedule.finish(key);
+            }
         }
         drop(state);
-        if !given_up.is_empty() {
-            let key = walk.key;
-            self.bury(given_up, move |schedule| schedule.finish(key));
+        while let Some(key) = given_up.first().map(|(key, _)| *key) {
+            let letters = given_up.extract_if(.., |(of, _)| *of == key).map(|(_, buried)| buried).collect();
+            self.bury(letters, move |schedule| schedule.finish(key));
         }
         // Its deliveries are let go of before the settling loop looks at them, so that it can be the last to do so.
         drop(walk);
         self.pulse.beat();
         self.call_lane();
-    }
-}
-
-impl<T> Failed<T> {
-    const fn none() -> Self {
-        Self { retries: Vec::new(), gates: Vec::new(), given_up: Vec::new() }
     }
 }

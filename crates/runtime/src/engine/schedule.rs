@@ -28,6 +28,9 @@ pub(super) struct Schedule<T> {
 /// The hash of an ordering key. Two keys with one hash wait for each other needlessly, which does no harm.
 pub(super) type Key = u64;
 
+/// The key of everything under `Strict`.
+const STRICT: Key = 0;
+
 /// What waits for its turn behind others of its key.
 struct Queue<T> {
     /// Whether something of this key is ready or running.
@@ -37,6 +40,13 @@ struct Queue<T> {
     /// Such deliveries, come back.
     returned: VecDeque<Run<T>>,
     waiting: VecDeque<Run<T>>,
+}
+
+impl<T> Queue<T> {
+    /// Whether what waits has to wait for nothing that failed.
+    fn is_free(&self) -> bool {
+        self.gates.is_empty() && self.returned.is_empty()
+    }
 }
 
 impl<T> Schedule<T> {
@@ -62,7 +72,7 @@ impl<T> Schedule<T> {
     /// The key that an event has under this ordering.
     pub(super) fn key(&self, event: &Event) -> Option<Key> {
         match self.ordering {
-            Ordering::Strict => Some(0),
+            Ordering::Strict => Some(STRICT),
             Ordering::PerKey => event.ordering_key().map(|key| self.hasher.hash_one(key)),
             _ => None,
         }
@@ -78,7 +88,9 @@ impl<T> Schedule<T> {
         {
             queue.gates.remove(gate);
             self.gates -= 1;
-            queue.returned.push_back(run);
+            // In the order in which they failed, which is that of the events.
+            let place = queue.returned.partition_point(|earlier| earlier.ticket() < Some(ticket));
+            queue.returned.insert(place, run);
             self.advance(key);
             return;
         }
@@ -130,37 +142,74 @@ impl<T> Schedule<T> {
         Some(run)
     }
 
-    /// Starts more of what may run together with a run that was just taken, for a batch: on the same attempt, at most `max`.
-    pub(super) fn take_more(&mut self, with: &Run<T>, max: usize) -> Option<Run<T>> {
-        let queue = match (self.ordering, self.key(with.first().0)) {
-            (Ordering::Strict, Some(key)) => {
-                let queue = self.keys.get_mut(&key)?;
-                if queue.gates.is_empty() && queue.returned.is_empty() { &mut queue.waiting } else { return None }
+    /// Whether a batch of this size may start.
+    pub(super) fn has_batch(&self, size: usize) -> bool {
+        let Some(first) = self.ready.front().filter(|_| self.len >= size) else { return false };
+        let more: Box<dyn Iterator<Item = &Run<T>>> = match self.ordering {
+            Ordering::Strict => {
+                Box::new(self.keys.get(&STRICT).filter(|queue| queue.is_free()).into_iter().flat_map(|queue| &queue.waiting))
             }
-            _ => &mut self.ready,
+            _ => Box::new(self.ready.iter().skip(1)),
         };
-        if queue.front()?.attempt() != with.attempt() {
-            return None;
+        let each = |run: &Run<T>| if self.ordering == Ordering::PerKey { 1 } else { run.len() };
+        let mut missing = size.saturating_sub(each(first));
+        for run in more.take_while(|run| run.attempt() == first.attempt()) {
+            if missing == 0 {
+                break;
+            }
+            missing = missing.saturating_sub(each(run));
         }
-        let mut run = queue.pop_front()?;
+        missing == 0
+    }
+
+    /// Starts a batch: deliveries on the same attempt, at most `max`, and of several keys at most one of each. What was taken with a key
+    /// must be [finished](Self::finish).
+    pub(super) fn take_batch(&mut self, max: usize) -> Vec<Run<T>> {
+        let of_one_run = |left: usize| if self.ordering == Ordering::PerKey { 1 } else { left };
+        let (first, mut left) = (of_one_run(max), max);
+        let mut runs: Vec<Run<T>> = Vec::new();
+        let mut next = self.take(first);
+        while let Some(run) = next {
+            left -= run.len();
+            let attempt = run.attempt();
+            runs.push(run);
+            next = if left == 0 { None } else { self.take_more(attempt, left) };
+        }
+        runs
+    }
+
+    fn take_more(&mut self, attempt: u32, max: usize) -> Option<Run<T>> {
+        if self.ordering != Ordering::Strict {
+            let max = if self.ordering == Ordering::PerKey { 1 } else { max };
+            return if self.ready.front()?.attempt() == attempt { self.take(max) } else { None };
+        }
+        let queue = self.keys.get_mut(&STRICT).filter(|queue| queue.is_free())?;
+        let mut run = queue.waiting.pop_front_if(|run| run.attempt() == attempt)?;
         if let Some(rest) = run.split_off(max) {
-            queue.push_front(rest);
+            queue.waiting.push_front(rest);
         }
         self.len -= run.len();
         Some(run)
     }
 
-    /// Deliveries of a key, of which something runs, were put back: what waits goes on when they have come back.
-    pub(super) fn wait_for(&mut self, key: Option<Key>, gates: Vec<Ticket>) {
-        if let Some(queue) = key.and_then(|key| self.keys.get_mut(&key)) {
-            self.gates += gates.len();
-            queue.gates.extend(gates);
+    /// The keys that finish with a run, each once.
+    pub(super) fn keys_of(&self, run: &Run<T>) -> Vec<Key> {
+        match self.ordering {
+            Ordering::Strict => vec![STRICT],
+            _ => run.iter().filter_map(|(event, _)| self.key(event)).collect(),
+        }
+    }
+
+    /// A delivery of a key, of which something runs, was put back: what waits goes on when it has come back.
+    pub(super) fn wait_for(&mut self, key: Key, gate: Ticket) {
+        if let Some(queue) = self.keys.get_mut(&key) {
+            self.gates += 1;
+            queue.gates.push(gate);
         }
     }
 
     /// Ends what was taken of a key.
-    pub(super) fn finish(&mut self, key: Option<Key>) {
-        let Some(key) = key else { return };
+    pub(super) fn finish(&mut self, key: Key) {
         if let Some(queue) = self.keys.get_mut(&key) {
             queue.busy = false;
         }
@@ -202,7 +251,7 @@ impl<T> Schedule<T> {
                     after.into_iter().for_each(|run| self.wait_first(key, run));
                 }
                 (Some(_), None, Some(after)) => self.ready.insert(at, after),
-                (Some(_), None, None) => self.finish(key),
+                (Some(key), None, None) => self.finish(key),
             }
             return true;
         }
@@ -246,7 +295,10 @@ impl<T> Schedule<T> {
         if queue.busy {
             return;
         }
-        let next = queue.returned.pop_front().or_else(|| if queue.gates.is_empty() { queue.waiting.pop_front() } else { None });
+        let gate = queue.gates.iter().min().copied();
+        // What came back waits for what failed before it.
+        let returned = queue.returned.pop_front_if(|run| gate.is_none_or(|gate| run.ticket() < Some(gate)));
+        let next = returned.or_else(|| if queue.is_free() { queue.waiting.pop_front() } else { None });
         match next {
             Some(run) => {
                 queue.busy = true;

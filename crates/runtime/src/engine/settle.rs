@@ -25,9 +25,13 @@ impl<S: Source> Shared<S> {
             }
             while !settled.is_empty() {
                 let before = Tally::of(&settled);
+                // Counted first: whoever sees that nothing is left to be settled sees what became of it.
+                self.count(&before);
                 let span = spans::settle(self.context.backend, &self.settings.name, before.count());
                 let outcome = self.source.settle(&mut settled).instrument(span).await;
-                self.count(&before, &Tally::of(&settled));
+                let left = Tally::of(&settled);
+                self.take_back(&left);
+                self.measure(&before, &left);
                 match outcome {
                     Ok(()) => failures = 0,
                     Err(error) => {
@@ -57,15 +61,23 @@ impl<S: Source> Shared<S> {
         Some(true)
     }
 
-    /// Counts what was settled: what there was, less what is left.
-    fn count(&self, before: &Tally, left: &Tally) {
+    fn count(&self, settled: &Tally) {
+        self.counters.acked.fetch_add(settled.acked, Relaxed);
+        self.counters.retried.fetch_add(settled.retried, Relaxed);
+    }
+
+    /// What could not be settled is counted when it is.
+    fn take_back(&self, left: &Tally) {
+        self.counters.acked.fetch_sub(left.acked, Relaxed);
+        self.counters.retried.fetch_sub(left.retried, Relaxed);
+    }
+
+    fn measure(&self, before: &Tally, left: &Tally) {
         let (acked, retried) = (before.acked - left.acked, before.retried - left.retried);
         if acked > 0 {
-            self.counters.acked.fetch_add(acked, Relaxed);
             self.metrics().acked.increment(acked);
         }
         if retried > 0 {
-            self.counters.retried.fetch_add(retried, Relaxed);
             self.metrics().retried.increment(retried);
         }
     }

@@ -1,15 +1,10 @@
 //! What is put back, what is given up, and what waits for either.
 
 use crate::script::{Script, event};
-use eventbus_core::{
-    DeadLetterReason, Error, ErrorKind, Event, HandlerError, IntoBatchHandler as _, MAX_DURATION, MIN_BACKOFF, Ordering, Retry, Subscribe,
-};
+use eventbus_core::{DeadLetterReason, Error, ErrorKind, Event, HandlerError, MAX_DURATION, MIN_BACKOFF, Ordering, Retry, Subscribe};
 use eventbus_runtime::{Fetched, Outcome, Run};
 use eventbus_testing::Probe;
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 use tokio::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -171,39 +166,4 @@ async fn a_letter_that_cannot_be_stored_before_the_end_leaves_its_event() {
         "{:?}",
         state.settled
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_batch_is_settled_one_by_one() {
-    let script = Script::new();
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let handler = {
-        let seen = Arc::clone(&seen);
-        move |events: Vec<Event>| {
-            let numbers: Vec<u64> = events.iter().map(|event| *event.decode().unwrap()).collect();
-            seen.lock().unwrap().push(numbers.clone());
-            async move {
-                let outcome = |number| match number {
-                    1 => Err(HandlerError::retry("again")),
-                    2 => Err(HandlerError::reject("poison")),
-                    _ => Ok(()),
-                };
-                numbers.into_iter().map(outcome).collect::<Vec<_>>()
-            }
-        }
-    };
-    let engine = script.run(strict().batch(4, Duration::ZERO), handler.into_batch_handler());
-    script.bring_numbers(0..6);
-    let (_, ticket) = script.put_back(1).await;
-    script.until(|state| (state.buried.len() == 1).then_some(())).await;
-    assert_eq!(script.state().settled[0].0, 0);
-    tokio::time::sleep(SECOND).await;
-    assert_eq!(*seen.lock().unwrap(), [[0, 1, 2, 3]], "what follows waits for what was put back");
-    script.bring_back(1, 3, ticket);
-    script.until(|state| (state.buried.len() == 2).then_some(())).await;
-    let mut acked = script.acked(4).await;
-    acked.sort_unstable();
-    assert_eq!(acked, [0, 3, 4, 5]);
-    assert_eq!(seen.lock().unwrap()[1..], [vec![1], vec![4, 5]]);
-    engine.stop(Instant::now() + SECOND).await.unwrap();
 }

@@ -29,7 +29,7 @@ fn strict_runs_one_run_at_a_time_in_order() {
     schedule.insert(run(&[(3, None)]));
     assert_eq!(take(&mut schedule), Some(vec![1, 2]));
     assert_eq!(take(&mut schedule), None);
-    schedule.finish(Some(0));
+    schedule.finish(STRICT);
     assert_eq!(take(&mut schedule), Some(vec![3]));
 }
 
@@ -40,17 +40,17 @@ fn what_was_put_back_holds_back_what_follows_until_it_returns() {
     let taken = schedule.take(usize::MAX).unwrap();
     // 1 failed; 2 and 3 were not started.
     schedule.give_back(Some(0), taken.part(1..3));
-    schedule.wait_for(Some(0), vec![Ticket(1)]);
-    schedule.finish(Some(0));
+    schedule.wait_for(STRICT, Ticket(1));
+    schedule.finish(STRICT);
     schedule.insert(run(&[(4, None)]));
     assert!(schedule.has_gates());
     assert_eq!(take(&mut schedule), None);
     schedule.insert(Run::one(event(1, None), 1, 2).with_ticket(Some(Ticket(1))));
     assert!(!schedule.has_gates());
     assert_eq!(take(&mut schedule), Some(vec![1]));
-    schedule.finish(Some(0));
+    schedule.finish(STRICT);
     assert_eq!(take(&mut schedule), Some(vec![2, 3]));
-    schedule.finish(Some(0));
+    schedule.finish(STRICT);
     assert_eq!(take(&mut schedule), Some(vec![4]));
 }
 
@@ -59,8 +59,8 @@ fn a_delivery_that_will_not_return_holds_back_nothing() {
     let mut schedule = Schedule::new(Ordering::Strict);
     schedule.insert(run(&[(1, None)]));
     take(&mut schedule);
-    schedule.wait_for(Some(0), vec![Ticket(1)]);
-    schedule.finish(Some(0));
+    schedule.wait_for(STRICT, Ticket(1));
+    schedule.finish(STRICT);
     schedule.insert(run(&[(2, None)]));
     schedule.open(Ticket(1));
     assert_eq!(take(&mut schedule), Some(vec![2]));
@@ -77,7 +77,7 @@ fn keys_wait_for_themselves_only() {
     assert_eq!(take(&mut schedule), Some(vec![5]));
     assert_eq!(take(&mut schedule), None);
     let key = schedule.key(&event(6, Some(1)));
-    schedule.finish(key);
+    key.into_iter().for_each(|key| schedule.finish(key));
     assert_eq!(take(&mut schedule), Some(vec![6]));
 }
 
@@ -93,7 +93,7 @@ fn a_lost_delivery_is_cut_out_wherever_it_waits() {
             while let Some(taken) = schedule.take(1) {
                 left.extend(ids(&taken));
                 let key = schedule.key(taken.first().0);
-                schedule.finish(key);
+                key.into_iter().for_each(|key| schedule.finish(key));
             }
             let expected: Vec<_> = (0..3).filter(|id| *id != lost).collect();
             assert_eq!((left, schedule.len()), (expected, 0), "{ordering:?}");
@@ -158,7 +158,7 @@ proptest! {
                     let run = running.swap_remove(index.index(running.len()));
                     done.extend(ids(&run));
                     let key = schedule.key(run.first().0);
-                    schedule.finish(key);
+                    key.into_iter().for_each(|key| schedule.finish(key));
                 },
                 8 => if !running.is_empty() {
                     // The first fails; of a key, what follows in the run was not started.
@@ -167,8 +167,8 @@ proptest! {
                     let first = *run.first().1;
                     if run.len() > 1 { schedule.give_back(key, run.part(run.range().start + 1..run.range().end)); }
                     tickets += 1;
-                    schedule.wait_for(key, vec![Ticket(tickets)]);
-                    schedule.finish(key);
+                    key.into_iter().for_each(|key| schedule.wait_for(key, Ticket(tickets)));
+                    key.into_iter().for_each(|key| schedule.finish(key));
                     returning.push(Run::one(event(first, keys[first]), first, run.attempt() + 1).with_ticket(Some(Ticket(tickets))));
                 },
                 _ => if !returning.is_empty() { let run = returning.swap_remove(index.index(returning.len())); schedule.insert(run) },
