@@ -25,10 +25,10 @@ impl<S: Source> Shared<S> {
         while let Some(room) = self.pulse.until(|| self.room()).await {
             let fetched = {
                 let mut fetching = pin!(self.source.fetch(room));
-                poll_fn(|cx| if self.is_stopping() { Poll::Ready(None) } else { fetching.as_mut().poll(cx).map(Some) }).await
+                poll_fn(|cx| if self.is_fetch_over(room) { Poll::Ready(None) } else { fetching.as_mut().poll(cx).map(Some) }).await
             };
             match fetched {
-                None => break,
+                None => {}
                 Some(Ok(fetched)) => {
                     failures = 0;
                     self.take_in(fetched);
@@ -44,6 +44,11 @@ impl<S: Source> Shared<S> {
         }
         self.state().fetching = false;
         self.pulse.beat();
+    }
+
+    /// Whether a fetch for so much is not what is wanted any more: nothing is, or there is room where there was none.
+    fn is_fetch_over(&self, room: usize) -> bool {
+        self.is_stopping() || room == 0 && !matches!(self.room(), Some(Some(0)))
     }
 
     /// `Some(None)` ends the fetching, `None` waits.

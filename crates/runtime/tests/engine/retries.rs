@@ -3,7 +3,7 @@
 use crate::script::{Script, event};
 use eventbus_core::{DeadLetterReason, Error, ErrorKind, Event, HandlerError, MAX_DURATION, MIN_BACKOFF, Ordering, Retry, Subscribe};
 use eventbus_runtime::{Fetched, Outcome, Run};
-use eventbus_testing::Probe;
+use eventbus_testing::{Gate, Probe};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -57,6 +57,40 @@ async fn without_an_order_nothing_waits_for_a_redelivery() {
     script.bring_numbers(0..3);
     assert_eq!(script.put_back(0).await, (SECOND, None));
     assert_eq!(script.acked(2).await, [1, 2]);
+    engine.stop(Instant::now() + SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_that_opens_while_a_redelivery_is_awaited_is_filled() {
+    let script = Script::new();
+    let gate = Gate::new();
+    let probe = Probe::with({
+        let gate = gate.clone();
+        move |_, event| {
+            let gate = gate.clone();
+            async move {
+                match *event.decode::<u64>().unwrap() {
+                    0 => return Err(HandlerError::retry_after("much later", SECOND * 3600)),
+                    1 | 2 => gate.pass().await,
+                    _ => {}
+                }
+                Ok(())
+            }
+        }
+    });
+    let engine = script.run(strict().ordering(Ordering::PerKey).concurrency(2).buffer(3), probe.clone());
+    script.bring_numbers(0..1);
+    script.put_back(0).await;
+    // Both handlers are busy, one event of each key fills the buffer, and those of the first key wait for the retry.
+    script.bring_numbers(1..3);
+    probe.wait(3).await;
+    script.bring_numbers(3..6);
+    script.until(|state| (state.asked.last() == Some(&0)).then_some(())).await;
+    script.bring_numbers(6..9);
+    gate.open();
+    let mut acked = script.acked(6).await;
+    acked.sort_unstable();
+    assert_eq!(acked, [1, 2, 4, 5, 7, 8]);
     engine.stop(Instant::now() + SECOND).await.unwrap();
 }
 

@@ -128,11 +128,14 @@ impl Source for Script {
 
     async fn fetch(&self, max: usize) -> Result<Fetched<u64>> {
         self.state().asked.push(max);
+        self.0.changed.notify_waiters();
         self.until(|state| {
-            let mut next = state.incoming.pop_front()?;
+            // Where there is no room, only what others wait for may come.
+            let comes = |next: &Result<Fetched<u64>>| max > 0 || matches!(next, Ok(Fetched::Run(run)) if run.attempt() > 1);
+            let at = state.incoming.iter().position(comes)?;
+            let mut next = state.incoming.remove(at)?;
             if let Ok(Fetched::Run(run)) = &mut next
-                && max > 0
-                && let Some(rest) = run.split_off(max)
+                && let Some(rest) = run.split_off(max.max(1))
             {
                 state.incoming.push_front(Ok(Fetched::Run(rest)));
             }
