@@ -271,7 +271,7 @@ impl Subscribe {
     }
 
     /// Hands over up to `max` events at once (1 to 100,000), waiting up to `wait` (at most a minute) for a batch to fill. Each is settled
-    /// by its own outcome. With [`Ordering::PerKey`] a batch holds at most one event of each key.
+    /// by its own outcome. A batch is never larger than the buffer, and with [`Ordering::PerKey`] it holds at most one event of each key.
     pub fn batch(mut self, max: usize, wait: Duration) -> Self {
         self.batch = Some(Batch { max, wait });
         self

@@ -145,21 +145,22 @@ impl<T> Schedule<T> {
     /// Whether a batch of this size may start.
     pub(super) fn has_batch(&self, size: usize) -> bool {
         let Some(first) = self.ready.front().filter(|_| self.len >= size) else { return false };
-        let more: Box<dyn Iterator<Item = &Run<T>>> = match self.ordering {
-            Ordering::Strict => {
-                Box::new(self.keys.get(&STRICT).filter(|queue| queue.is_free()).into_iter().flat_map(|queue| &queue.waiting))
+        let counts = |run: &Run<T>| if self.ordering == Ordering::PerKey { 1 } else { run.len() };
+        let fill = |more: &mut dyn Iterator<Item = &Run<T>>| {
+            let mut len = counts(first);
+            while len < size
+                && let Some(run) = more.next().filter(|run| run.attempt() == first.attempt())
+            {
+                len += counts(run);
             }
-            _ => Box::new(self.ready.iter().skip(1)),
+            len >= size
         };
-        let each = |run: &Run<T>| if self.ordering == Ordering::PerKey { 1 } else { run.len() };
-        let mut missing = size.saturating_sub(each(first));
-        for run in more.take_while(|run| run.attempt() == first.attempt()) {
-            if missing == 0 {
-                break;
+        match self.ordering {
+            Ordering::Strict => {
+                fill(&mut self.keys.get(&STRICT).filter(|queue| queue.is_free()).into_iter().flat_map(|queue| &queue.waiting))
             }
-            missing = missing.saturating_sub(each(run));
+            _ => fill(&mut self.ready.iter().skip(1)),
         }
-        missing == 0
     }
 
     /// Starts a batch: deliveries on the same attempt, at most `max`, and of several keys at most one of each. What was taken with a key
