@@ -47,7 +47,7 @@ pub fn encode_batch<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<B
 /// # Errors
 /// [`ErrorKind::Decode`], naming the attribute and the rule it breaks.
 pub fn decode(bytes: &Bytes) -> Result<Event> {
-    parse::<Object<'_>>(bytes)?.into_event(bytes)
+    parse::<Object<'_>>(text(bytes)?)?.into_event(bytes)
 }
 
 /// Reads a batch: a JSON array of events, which may be empty.
@@ -55,15 +55,20 @@ pub fn decode(bytes: &Bytes) -> Result<Event> {
 /// # Errors
 /// As [`decode`], for the first event that is refused, with its `position` from 0 in the context.
 pub fn decode_batch(bytes: &Bytes) -> Result<Vec<Event>> {
-    let objects = parse::<Batch<'_>>(bytes)?.0;
+    let objects = parse::<Batch<'_>>(text(bytes)?)?.0;
     let numbered = objects.into_iter().enumerate();
     numbered
         .map(|(position, object)| object.and_then(|object| object.into_event(bytes)).map_err(|error| error.with("position", position)))
         .collect()
 }
 
-fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|fault| {
+/// JSON is UTF-8 throughout (RFC 8259, section 8.1), also where nobody reads it.
+fn text(bytes: &[u8]) -> Result<&str> {
+    str::from_utf8(bytes).map_err(|fault| Error::new(ErrorKind::Decode, format!("not JSON: no UTF-8 at byte {}", fault.valid_up_to())))
+}
+
+fn parse<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T> {
+    serde_json::from_str(text).map_err(|fault| {
         let message = if fault.is_data() { format!("not a CloudEvent: {fault}") } else { format!("not JSON: {fault}") };
         Error::new(ErrorKind::Decode, message)
     })
@@ -224,7 +229,7 @@ impl<'de> Deserialize<'de> for Batch<'de> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Batch<'de>, A::Error> {
                 let mut objects = Vec::new();
                 while let Some(raw) = seq.next_element::<&'de RawValue>()? {
-                    objects.push(parse(raw.get().as_bytes()));
+                    objects.push(parse(raw.get()));
                 }
                 Ok(Batch(objects))
             }
