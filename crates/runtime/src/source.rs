@@ -280,12 +280,6 @@ impl<T> Run<T> {
         self.range.clone()
     }
 
-    /// The batch, where nothing else needs the run any more.
-    #[must_use]
-    pub fn into_batch(self) -> Arc<Batch<T>> {
-        self.batch
-    }
-
     /// How many deliveries it has, from 1.
     #[must_use]
     #[allow(clippy::len_without_is_empty)]

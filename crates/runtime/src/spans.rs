@@ -33,23 +33,6 @@ pub fn publish(backend: &'static str, event: &Event) -> Span {
     )
 }
 
-/// The span around taking in what one fetch brought.
-pub(crate) fn receive(backend: &'static str, subscription: &str, events: u64) -> Span {
-    if !wanted() {
-        return Span::none();
-    }
-    tracing::debug_span!(
-        target: "eventbus",
-        "receive",
-        otel.kind = "client",
-        messaging.system = backend,
-        messaging.operation.name = "receive",
-        messaging.operation.type = "receive",
-        messaging.destination.subscription.name = subscription,
-        messaging.batch.message_count = events,
-    )
-}
-
 /// The span around one attempt of a handler.
 pub(crate) fn process(backend: &'static str, subscription: &str, event: &Event, attempt: u32) -> Span {
     if !wanted() {
@@ -73,21 +56,34 @@ pub(crate) fn process(backend: &'static str, subscription: &str, event: &Event, 
     )
 }
 
+/// A span around what a subscription and its backend exchange: many events at once. The name of a span is a literal.
+macro_rules! exchange {
+    ($operation:literal, $backend:expr, $subscription:expr, $events:expr) => {
+        if wanted() {
+            tracing::debug_span!(
+                target: "eventbus",
+                $operation,
+                otel.kind = "client",
+                messaging.system = $backend,
+                messaging.operation.name = $operation,
+                messaging.operation.type = $operation,
+                messaging.destination.subscription.name = $subscription,
+                messaging.batch.message_count = $events,
+            )
+        } else {
+            Span::none()
+        }
+    };
+}
+
+/// The span around taking in what one fetch brought.
+pub(crate) fn receive(backend: &'static str, subscription: &str, events: u64) -> Span {
+    exchange!("receive", backend, subscription, events)
+}
+
 /// The span around handing outcomes to the backend.
 pub(crate) fn settle(backend: &'static str, subscription: &str, events: u64) -> Span {
-    if !wanted() {
-        return Span::none();
-    }
-    tracing::debug_span!(
-        target: "eventbus",
-        "settle",
-        otel.kind = "client",
-        messaging.system = backend,
-        messaging.operation.name = "settle",
-        messaging.operation.type = "settle",
-        messaging.destination.subscription.name = subscription,
-        messaging.batch.message_count = events,
-    )
+    exchange!("settle", backend, subscription, events)
 }
 
 fn wanted() -> bool {
