@@ -4,6 +4,7 @@
 //! concurrency, order, timeouts, retries, leases, dead letters and shutdown.
 
 pub mod metrics;
+pub mod remote;
 pub mod spans;
 pub mod url;
 
@@ -11,6 +12,7 @@ mod delivery;
 mod engine;
 mod ext;
 mod layer;
+mod put_back;
 mod reporter;
 mod request;
 mod routing;
@@ -21,6 +23,7 @@ pub use self::{
     engine::{Engine, EngineContext},
     ext::{BusExt, ErrorReported},
     layer::{HandlerExt, Layer, LayerFn, Stack, layer_fn},
+    put_back::PutBack,
     reporter::Reporter,
     request::{Fallible, Gather, IntoReply, IntoResponder, Plain, REPLY_ERROR, REPLY_TO, REPLY_TYPE, RESPONDER, Replies, Reply, Responder},
     routing::Router,

@@ -81,6 +81,15 @@ pub trait Source: Send + Sync + 'static {
     /// How far the engine has got. The source owns it, so that it can tell how much is waiting without asking.
     fn progress(&self) -> &Progress;
 
+    /// Asks the backend how much waits, so that what [`backlog`](Self::backlog) says next is of now. Only where the source does not know by
+    /// itself.
+    ///
+    /// # Errors
+    /// Where the backend cannot be reached.
+    fn measure(&self) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// What waits at the backend, as far as it is known.
     fn backlog(&self) -> Backlog;
 }

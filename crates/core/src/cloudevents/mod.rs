@@ -3,6 +3,7 @@
 //! - [`json`]: the JSON event format, one event or a batch.
 //! - [`nats`]: the binary and structured modes of the NATS protocol binding.
 //! - [`redis`]: one stream field for each attribute. CloudEvents has no binding for Redis; this one follows the binary modes of others.
+//! - [`undecodable`]: what stands for a message that is no event.
 //!
 //! Reading is strict: what the specification forbids is refused with [`ErrorKind::Decode`](crate::ErrorKind::Decode), naming the attribute
 //! and the rule. Two things are deliberately lenient: a malformed trace context, correlation or causation id never costs an event, and
@@ -28,6 +29,7 @@ mod header;
 pub mod json;
 pub mod nats;
 pub mod redis;
+pub mod undecodable;
 
 pub(crate) use attributes::is_reserved;
 
