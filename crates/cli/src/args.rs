@@ -71,7 +71,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Dlq(DlqCommand),
     /// List groups: how far behind they are, and for how long
-    Groups,
+    Groups(GroupsArgs),
     /// Check CloudEvents JSON: one event, a batch, or one event per line
     Validate(ValidateArgs),
     /// Connect, measure the round trip, and say what the bus can do and what looks wrong
@@ -280,6 +280,17 @@ impl NamedLetters {
         filter.event_id.clone_from(&self.id);
         filter
     }
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  eventbus groups
+  eventbus groups --delete billing-test")]
+pub(crate) struct GroupsArgs {
+    /// Delete this group, with what it has not handled. A group that has members is left as it is
+    #[arg(long, value_name = "NAME", value_parser = parse::name)]
+    pub(crate) delete: Option<String>,
 }
 
 #[derive(Debug, Args)]

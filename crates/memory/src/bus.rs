@@ -168,6 +168,13 @@ impl Bus for MemoryBus {
         BusFuture::ready(plan.and_then(|plan| self.begin(plan, handler)))
     }
 
+    fn delete_group<'a>(&'a self, group: &'a str) -> BusFuture<'a, Result<bool>> {
+        let mut wakes = crate::broker::Wakes::default();
+        let deleted = self.core.broker().delete_group(group, &mut wakes);
+        wakes.wake();
+        BusFuture::ready(deleted)
+    }
+
     fn start(&self) -> BusFuture<'_, Result<()>> {
         BusFuture::new(self.core.start())
     }

@@ -1,7 +1,8 @@
-//! `eventbus groups`: how far behind groups are.
+//! `eventbus groups`: how far behind groups are, and getting rid of one.
 
 use crate::{
-    exit::{Exit, Outcome},
+    args::GroupsArgs,
+    exit::{Exit, Failure, Outcome},
     interrupt::Interrupt,
     output::Output,
     session::Session,
@@ -11,10 +12,28 @@ use eventbus::{Bus, Error, GroupStats};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
-pub(super) async fn run(url: &str, out: &mut Output, interrupt: &Interrupt) -> Outcome {
+pub(super) async fn run(arguments: GroupsArgs, url: &str, out: &mut Output, interrupt: &Interrupt) -> Outcome {
     let session = Session::open_shared(url, out, interrupt, "it has no groups but those of this command").await?;
     let bus = Arc::clone(session.bus());
-    session.run(async move { list(&*bus, out).await }).await
+    let work = async move {
+        match arguments.delete {
+            Some(group) => delete(&*bus, &group, out).await,
+            None => list(&*bus, out).await,
+        }
+    };
+    session.run(work).await
+}
+
+async fn delete(bus: &dyn Bus, group: &str, out: &mut Output) -> Outcome {
+    if !bus.delete_group(group).await? {
+        return Err(Failure::failed(format_args!("there is no group {group:?}")));
+    }
+    if out.json() {
+        out.document(&json!({ "deleted": group }))?;
+    } else {
+        out.note(format_args!("deleted {group:?}"));
+    }
+    Ok(Exit::Done)
 }
 
 async fn list(bus: &dyn Bus, out: &mut Output) -> Outcome {
@@ -85,6 +104,21 @@ mod tests {
         let (mut out, said) = Captured::output(false);
         list(&*bus, &mut out).await.unwrap();
         assert!(said.stdout().contains("OLDEST UNACKNOWLEDGED\nbilling"), "{}", said.stdout());
+    }
+
+    #[tokio::test]
+    async fn a_group_is_deleted_once() {
+        let bus = bus().await;
+        drop(bus.on(Subscribe::to("a").group("billing"), async || {}).await.unwrap().into_guard());
+        let (mut out, said) = Captured::output(true);
+        // The member has to have left.
+        while bus.delete_group("billing").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(delete(&*bus, "billing", &mut out).await, Err(Failure::Said(Exit::Failed, _))));
+        drop(bus.on(Subscribe::to("a").group("again"), async || {}).await.unwrap());
+        assert!(delete(&*bus, "again", &mut out).await.is_err(), "it has a member");
+        assert_eq!(said.stdout(), "");
     }
 
     #[tokio::test]

@@ -47,7 +47,7 @@ async fn dispatch(cli: Cli, out: &mut Output) -> Outcome {
         Command::Sub(args) => subscribe::run(url, &args, out, &interrupt).await,
         Command::Request(args) => request::run(url, &args, out, &interrupt).await,
         Command::Dlq(command) => dead_letters::run(url, &command, out, &interrupt).await,
-        Command::Groups => groups::run(url, out, &interrupt).await,
+        Command::Groups(arguments) => groups::run(arguments, url, out, &interrupt).await,
         Command::Validate(args) => interrupt.or(validate::run(&args, out)).await.flatten(),
         Command::Doctor => doctor::run(url, out, &interrupt).await,
         Command::Bench(args) => bench::run(url, &args, out, &interrupt).await,

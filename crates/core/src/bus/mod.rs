@@ -49,6 +49,13 @@ pub trait Bus: fmt::Debug + Send + Sync + 'static {
     /// cannot do, [`Conflict`](crate::ErrorKind::Conflict) where the group exists with other patterns, ordering or overflow.
     fn subscribe(&self, subscribe: Subscribe, handler: Arc<dyn Handler>) -> BusFuture<'_, Result<Subscription>>;
 
+    /// Deletes a group: its place is forgotten, and what it had not handled is nobody's any more. Joining it again makes a new one. Resolves
+    /// to whether there was such a group.
+    ///
+    /// Errors: [`Conflict`](crate::ErrorKind::Conflict) while it has members, as far as the backend can tell;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where there are no groups.
+    fn delete_group<'a>(&'a self, group: &'a str) -> BusFuture<'a, Result<bool>>;
+
     /// Releases a bus that was built held: events published before are delivered in their order, and further ones as they come. Does
     /// nothing on a bus that is not held.
     fn start(&self) -> BusFuture<'_, Result<()>>;

@@ -53,9 +53,9 @@ pub fn as_received(event: &Event) -> Result<Option<Received>> {
     }
     let attributes: Vec<(String, Value)> = event.metadata().get(RECEIVED).unwrap_or_default();
     let attributes = attributes.into_iter().map(|(name, value)| read(&value).map(|value| (name, value)));
-    let attributes = attributes.collect::<Option<Vec<_>>>().ok_or_else(|| {
-        Error::new(ErrorKind::Decode, "metadata 'received': it must hold pairs of a name and a text or bytes in base64")
-    })?;
+    let attributes = attributes
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| Error::new(ErrorKind::Decode, "metadata 'received': it must hold pairs of a name and a text or bytes in base64"))?;
     Ok(Some(Received { attributes, data: event.data().to_bytes()? }))
 }
 

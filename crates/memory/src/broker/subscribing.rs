@@ -174,6 +174,32 @@ impl Broker {
             self.look_again(consumer_id, wakes);
             return 0;
         }
+        self.remove_consumer(consumer_id, wakes);
+        left
+    }
+
+    /// Deletes a group with all that it had not handled. Whether there was one.
+    pub(crate) fn delete_group(&mut self, group: &str, wakes: &mut Wakes) -> Result<bool> {
+        if self.phase == Phase::Closed {
+            return Err(Error::closed("delete_group"));
+        }
+        let Some(consumer) = self.groups.get(group).copied() else { return Ok(false) };
+        let members = self.consumers[consumer].members.len();
+        if members > 0 {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("group {group:?} has members: {members}; it can be deleted when they have left"),
+            )
+            .during("delete_group")
+            .with("group", group));
+        }
+        self.groups.remove(group);
+        self.remove_consumer(consumer, wakes);
+        wakes.add_all(&mut self.idle);
+        Ok(true)
+    }
+
+    fn remove_consumer(&mut self, consumer_id: ConsumerId, wakes: &mut Wakes) {
         let consumer = self.consumers.remove(consumer_id);
         consumer.blocked.into_iter().for_each(|waker| wakes.add(waker));
         match consumer.stream {
@@ -189,7 +215,6 @@ impl Broker {
                 }
             }
         }
-        left
     }
 
     pub(crate) fn pause(&mut self, id: MemberId, paused: bool, wakes: &mut Wakes) {

@@ -150,6 +150,12 @@ impl<S: Source> Engine<S> {
         &self.0.settings.name
     }
 
+    /// The group that it is a member of.
+    #[must_use]
+    pub fn group(&self) -> Option<&str> {
+        self.0.settings.group.as_deref()
+    }
+
     /// Starts no more handlers and fetches no more, until [resumed](Self::resume).
     pub fn pause(&self) {
         self.0.paused.store(true, Relaxed);

@@ -53,6 +53,12 @@ pub trait Broker: Send + Sync + 'static {
     /// A subscription has ended, for whatever reason: what the server keeps for this member alone can go. Its groups stay.
     fn leave(&self, source: &Self::Source) -> impl Future<Output = ()> + Send;
 
+    /// Deletes a group with what the server keeps for it. Whether there was one.
+    ///
+    /// # Errors
+    /// [`Conflict`](eventbus_core::ErrorKind::Conflict) where the server tells that it has members, and those of the connection.
+    fn delete_group(&self, group: &str) -> impl Future<Output = Result<bool>> + Send;
+
     /// The dead letters, where there are any.
     fn letters(&self) -> Option<&Self::Letters>;
 

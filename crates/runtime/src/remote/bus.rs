@@ -103,6 +103,12 @@ impl<B: Broker> Bus for RemoteBus<B> {
         }
     }
 
+    fn delete_group<'a>(&'a self, group: &'a str) -> BusFuture<'a, Result<bool>> {
+        BusFuture::new(
+            async move { self.core.delete_group(group).await.map_err(|error| error.during("delete_group").with("group", group)) },
+        )
+    }
+
     fn start(&self) -> BusFuture<'_, Result<()>> {
         BusFuture::new(async {
             self.core.check_not_closed("start")?;
@@ -207,6 +213,10 @@ macro_rules! remote_bus {
                 handler: ::std::sync::Arc<dyn ::eventbus_core::Handler>,
             ) -> ::eventbus_core::BusFuture<'_, ::eventbus_core::Result<::eventbus_core::Subscription>> {
                 ::eventbus_core::Bus::subscribe(&self.0, subscribe, handler)
+            }
+
+            fn delete_group<'a>(&'a self, group: &'a str) -> ::eventbus_core::BusFuture<'a, ::eventbus_core::Result<bool>> {
+                ::eventbus_core::Bus::delete_group(&self.0, group)
             }
 
             fn start(&self) -> ::eventbus_core::BusFuture<'_, ::eventbus_core::Result<()>> {

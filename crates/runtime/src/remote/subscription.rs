@@ -40,6 +40,22 @@ impl<B: Broker> RemoteBus<B> {
     }
 }
 
+impl<B: Broker> Core<B> {
+    pub(super) async fn delete_group(&self, group: &str) -> Result<bool> {
+        self.check_not_closed("delete_group")?;
+        let capabilities = self.broker.capabilities();
+        if !capabilities.groups {
+            return Err(Error::unsupported("Bus::delete_group", capabilities.backend));
+        }
+        let members = self.engines().iter().filter(|(_, engine)| engine.group() == Some(group)).count();
+        if members > 0 {
+            let rule = "it can be deleted when they have left";
+            return Err(Error::new(ErrorKind::Conflict, format!("group {group:?} has members on this bus: {members}; {rule}")));
+        }
+        self.until_reached(self.deadline(), || self.broker.delete_group(group)).await
+    }
+}
+
 /// Waits for the end of a subscription, however it comes, and clears up after it.
 async fn see_out<B: Broker>(core: Arc<Core<B>>, engine: Engine<B::Source>, place: usize, left: watch::Sender<bool>) {
     // Why it ended, the engine has reported.

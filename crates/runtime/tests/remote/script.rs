@@ -134,6 +134,10 @@ impl Broker for Script {
 
     async fn leave(&self, _source: &Nothing) {}
 
+    async fn delete_group(&self, _group: &str) -> Result<bool> {
+        Ok(false)
+    }
+
     fn letters(&self) -> Option<&Self> {
         Some(self)
     }

@@ -245,6 +245,10 @@ impl Bus for FaultyBus {
         self.inner.subscribe(subscribe, Arc::new(FaultyHandler { inner: handler, faults: Arc::clone(&self.faults) }))
     }
 
+    fn delete_group<'a>(&'a self, group: &'a str) -> BusFuture<'a, Result<bool>> {
+        self.inner.delete_group(group)
+    }
+
     fn start(&self) -> BusFuture<'_, Result<()>> {
         self.inner.start()
     }

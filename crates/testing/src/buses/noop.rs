@@ -113,6 +113,10 @@ impl Bus for NoopBus {
         }))
     }
 
+    fn delete_group<'a>(&'a self, _group: &'a str) -> BusFuture<'a, Result<bool>> {
+        BusFuture::ready(Err(Error::unsupported("Bus::delete_group", "noop")))
+    }
+
     fn start(&self) -> BusFuture<'_, Result<()>> {
         BusFuture::ready(self.open("start"))
     }

@@ -223,6 +223,10 @@ impl Bus for RecordingBus {
         self.inner.subscribe(subscribe, Arc::new(Within { inner: handler, wrap }))
     }
 
+    fn delete_group<'a>(&'a self, group: &'a str) -> BusFuture<'a, Result<bool>> {
+        self.inner.delete_group(group)
+    }
+
     fn start(&self) -> BusFuture<'_, Result<()>> {
         self.inner.start()
     }

@@ -96,6 +96,8 @@ macro_rules! for_each_conformance_case {
                 7 a_group_resumes_where_it_stopped
                 7 a_group_keeps_its_place_through_many_members
                 7 what_an_abandoned_member_had_goes_to_another
+                7 a_deleted_group_begins_anew
+                7 a_group_with_members_is_not_deleted
                 8 earliest_replays_what_is_retained
                 8 a_sequence_replays_from_there
                 8 a_time_replays_from_there

@@ -29,6 +29,7 @@ pub(super) async fn groups_are_refused_where_there_are_none(story: Story) -> Out
     let bus = bus!(story);
     cannot!(bus, groups);
     refused(&*bus, Subscribe::to("a").group("g"), "Subscribe::group").await;
+    assert_eq!(bus.delete_group("g").await.unwrap_err().kind(), ErrorKind::Unsupported);
     Outcome::Done
 }
 

@@ -232,6 +232,42 @@ pub(super) async fn what_an_abandoned_member_had_goes_to_another(story: Story) -
     Outcome::Done
 }
 
+pub(super) async fn a_deleted_group_begins_anew(story: Story) -> Outcome {
+    queued!(story);
+    let bus = bus!(story);
+    needs!(bus, groups);
+    let (group, other) = (story.unique("g"), story.unique("other"));
+    let (before, beside, after) = (Probe::new(), Probe::new(), Probe::new());
+    let member = subscribe(&*bus, Subscribe::to("a").group(&group), &before).await;
+    subscribe(&*bus, Subscribe::to("a").group(&other), &beside).await;
+    publish_numbers(&*bus, "a", 0..10).await;
+    all(&*bus, &before, 10).await;
+    member.close().await.unwrap();
+    publish_numbers(&*bus, "a", 10..20).await;
+    assert!(bus.delete_group(&group).await.unwrap(), "there was such a group");
+    assert!(!bus.delete_group(&group).await.unwrap(), "and now there is none");
+    assert!(bus.stats().await.unwrap().groups.iter().all(|left| left.name != group));
+    // Another declaration shows that it is a new one, as does what it begins with.
+    subscribe(&*bus, Subscribe::to("a").and("b").group(&group), &after).await;
+    publish_numbers(&*bus, "a", 20..30).await;
+    all(&*bus, &beside, 30).await;
+    assert_eq!(all(&*bus, &after, 10).await.iter().map(Seen::number).collect::<Vec<_>>(), numbers(20..30));
+    assert_eq!(before.count(), 10);
+    Outcome::Done
+}
+
+pub(super) async fn a_group_with_members_is_not_deleted(story: Story) -> Outcome {
+    let bus = bus!(story);
+    needs!(bus, groups);
+    let (group, probe) = (story.unique("g"), Probe::new());
+    subscribe(&*bus, Subscribe::to("a").group(&group), &probe).await;
+    publish_numbers(&*bus, "a", 0..10).await;
+    assert_eq!(bus.delete_group(&group).await.unwrap_err().kind(), ErrorKind::Conflict);
+    publish_numbers(&*bus, "a", 10..20).await;
+    assert_eq!(all(&*bus, &probe, 20).await.iter().map(Seen::number).collect::<Vec<_>>(), numbers(0..20));
+    Outcome::Done
+}
+
 pub(super) async fn earliest_replays_what_is_retained(story: Story) -> Outcome {
     let bus = bus!(story);
     needs!(bus, replay);

@@ -1,8 +1,10 @@
 //! Buses that claim what they cannot do, or hide what they can.
 
 use crate::harness::{Fault, caught, caught_beside};
-use eventbus_core::{Capabilities, Result, Subscribe};
+use async_trait::async_trait;
+use eventbus_core::{Bus, Capabilities, Error, Result, Subscribe};
 use eventbus_memory::MemoryBuilder;
+use std::sync::Arc;
 
 struct ClaimsAReplay;
 
@@ -27,6 +29,7 @@ struct Hides {
     refuses: bool,
 }
 
+#[async_trait]
 impl Fault for Hides {
     fn declare(&self, capabilities: &mut Capabilities) {
         (self.what)(capabilities);
@@ -34,6 +37,10 @@ impl Fault for Hides {
 
     fn accept(&self, asked: &Subscribe, capabilities: &Capabilities) -> Result<()> {
         if self.refuses { crate::harness::Sound.accept(asked, capabilities) } else { Ok(()) }
+    }
+
+    async fn delete_group(&self, bus: &Arc<dyn Bus>, group: &str) -> Result<bool> {
+        if self.refuses { Err(Error::unsupported("Bus::delete_group", "broken")) } else { bus.delete_group(group).await }
     }
 }
 

@@ -95,6 +95,10 @@ pub(crate) trait Fault: Send + Sync + 'static {
         bus.errors()
     }
 
+    async fn delete_group(&self, bus: &Arc<dyn Bus>, group: &str) -> Result<bool> {
+        bus.delete_group(group).await
+    }
+
     async fn close(&self, bus: &Arc<dyn Bus>) -> Result<()> {
         bus.close().await
     }
@@ -189,6 +193,10 @@ impl Bus for BrokenBus {
             let subscription = fault.subscribe(&self.beside.bus, fault.ask(asked, &plan), handler).await?;
             Ok(Subscription::new(BrokenControl { fault: Arc::clone(fault), subscription }))
         })
+    }
+
+    fn delete_group<'a>(&'a self, group: &'a str) -> BusFuture<'a, Result<bool>> {
+        BusFuture::new(self.beside.fault.delete_group(&self.beside.bus, group))
     }
 
     fn start(&self) -> BusFuture<'_, Result<()>> {

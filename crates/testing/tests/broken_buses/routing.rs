@@ -218,3 +218,19 @@ impl Fault for MovesTheGroup {
 fn a_bus_that_lets_a_new_member_move_its_group() {
     caught(MovesTheGroup::default, "routing::joining_a_group_never_moves_it", "more was delivered than expected");
 }
+
+/// Groups cannot be got rid of, though it says so.
+struct KeepsGroups;
+
+#[async_trait]
+impl Fault for KeepsGroups {
+    async fn delete_group(&self, _bus: &Arc<dyn Bus>, _group: &str) -> Result<bool> {
+        Ok(true)
+    }
+}
+
+#[test]
+fn a_bus_that_keeps_deleted_groups() {
+    caught(|| KeepsGroups, "routing::a_deleted_group_begins_anew", "and now there is none");
+    caught(|| KeepsGroups, "routing::a_group_with_members_is_not_deleted", "unwrap_err");
+}

@@ -85,6 +85,7 @@ async fn show(session: &Session, url: &str, lines: Option<Lines>, rate: Option<R
         asked,
         left_out: left_out(&stage),
     };
+    stage.clear().await?;
     summary.print(out)?;
     out.flush()?;
     if interrupt.is_asked() {

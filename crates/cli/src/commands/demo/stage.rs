@@ -7,11 +7,12 @@ use super::{
 use crate::{exit::with_causes, interrupt::Interrupt, run_id::RunId};
 use eventbus::{
     Bus, BusExt as _, Capabilities, Context, DeadLetter, DeadLetterFilter, Error, ErrorKind, Event, Gather, Handler, HandlerError,
-    IntoHandler, IntoResponder, Pattern, Reply, Retry, Subscribe, Verdict, async_trait,
+    IntoHandler, IntoResponder, Pattern, Reply, Retry, Subscribe, Subscription, Verdict, async_trait,
 };
 use std::{
+    collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Duration,
@@ -35,6 +36,8 @@ pub(super) struct Stage {
     pub(super) stop: Interrupt,
     /// Whether what failed on purpose has been mended.
     mended: AtomicBool,
+    /// What the services subscribed to.
+    subscriptions: Mutex<Vec<Subscription>>,
 }
 
 /// A service to be: what it is called, what it gets, and how it takes it.
@@ -64,7 +67,7 @@ impl Stage {
     pub(super) fn new(bus: Arc<dyn Bus>, run: RunId, stop: Interrupt) -> (Arc<Self>, mpsc::UnboundedReceiver<Occurrence>) {
         let (tell, told) = mpsc::unbounded_channel();
         let (ledger, room) = (Ledger::new(), Arc::new(Semaphore::new(AHEAD)));
-        (Arc::new(Self { bus, run, ledger, tell, room, stop, mended: AtomicBool::new(false) }), told)
+        (Arc::new(Self { bus, run, ledger, tell, room, stop, mended: AtomicBool::new(false), subscriptions: Mutex::default() }), told)
     }
 
     pub(super) fn run(&self) -> &RunId {
@@ -124,7 +127,23 @@ impl Stage {
         if attempts > 1 {
             subscribe = subscribe.retry(Retry::exponential(BACKOFF).max_attempts(attempts));
         }
-        self.bus.subscribe(subscribe, Arc::new(Watched { stage: Arc::clone(self), place, service: name, attempts, inner })).await?;
+        let watched = Watched { stage: Arc::clone(self), place, service: name, attempts, inner };
+        let subscription = self.bus.subscribe(subscribe, Arc::new(watched)).await?;
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).push(subscription);
+        Ok(())
+    }
+
+    /// Sends the services away, and takes their groups from the bus: no other run will join them.
+    pub(super) async fn clear(&self) -> Result<(), Error> {
+        let subscriptions = std::mem::take(&mut *self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut groups = BTreeSet::new();
+        for subscription in subscriptions {
+            groups.extend(subscription.stats().group);
+            subscription.close().await?;
+        }
+        for group in groups {
+            self.bus.delete_group(&group).await?;
+        }
         Ok(())
     }
 

@@ -62,6 +62,10 @@ impl Bus for Odd {
         }
     }
 
+    fn delete_group<'a>(&'a self, group: &'a str) -> BusFuture<'a, Result<bool>> {
+        self.inner.delete_group(group)
+    }
+
     fn start(&self) -> BusFuture<'_, Result<()>> {
         self.inner.start()
     }
