@@ -97,11 +97,17 @@
 
 mod buses;
 pub mod conformance;
+#[cfg(feature = "servers")]
+pub mod faults;
+mod history;
 mod observe;
+#[cfg(feature = "servers")]
+pub mod servers;
 mod settle;
 
 pub use self::{
     buses::{FaultyBus, NoopBus, RecordingBus},
+    history::{History, Judgement},
     observe::{Gate, Probe, Seen},
     settle::settle,
 };
