@@ -2,8 +2,9 @@
 
 use crate::{
     command::{Run, cargo, root},
+    debian::SUITE,
     features::{Flags, flags},
-    setup,
+    images, setup,
     steps::{Failed, Steps},
 };
 
@@ -21,6 +22,7 @@ pub(crate) fn run(steps: &mut Steps) -> Result<(), Failed> {
     each_feature_alone(steps)?;
     // The very command that the README names.
     steps.run("test", &cargo("xtask test"))?;
+    containers(steps)?;
     demo(steps)
 }
 
@@ -44,6 +46,29 @@ fn each_feature_alone(steps: &mut Steps) -> Result<(), Failed> {
         }
     }
     steps.run("connect with all features off", &cargo("test -p eventbus --no-default-features --test connect"))
+}
+
+/// Runs the core of what the backends promise against servers in containers: images of this machine's own making, so that no registry is
+/// needed.
+fn containers(steps: &mut Steps) -> Result<(), Failed> {
+    if let Err(why) = images::docker() {
+        steps.skip("containers", &format!("since Docker cannot be used here: {why}"));
+        return Ok(());
+    }
+    let images = images::provide(steps, SUITE)?;
+    let in_containers = |arguments: &str| {
+        cargo(arguments)
+            .env("EVENTBUS_TEST_SERVERS", "container")
+            .env("EVENTBUS_TEST_NATS_URL", "")
+            .env("EVENTBUS_TEST_REDIS_URL", "")
+            .env("EVENTBUS_TEST_NATS_IMAGE", &images.nats)
+            .env("EVENTBUS_TEST_REDIS_IMAGE", &images.redis)
+    };
+    steps.run("servers in containers", &in_containers("test -p eventbus-testing --all-features --test servers"))?;
+    // All features as in the tests before, so that nothing is built anew.
+    let suites = "test --workspace --all-features --test conformance -- ";
+    let core = "::publish:: ::routing:: ::settlement:: ::retries:: ::dead_letters::";
+    steps.run("suites in containers", &in_containers(&format!("{suites}{core}")))
 }
 
 fn demo(steps: &mut Steps) -> Result<(), Failed> {

@@ -11,7 +11,7 @@ use std::{
 pub(crate) struct Run {
     program: &'static str,
     arguments: Vec<String>,
-    environment: Vec<(&'static str, &'static str)>,
+    environment: Vec<(&'static str, String)>,
     plain: bool,
 }
 
@@ -19,6 +19,11 @@ pub(crate) struct Run {
 pub(crate) fn root() -> PathBuf {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask).to_owned()
+}
+
+/// The folder for what is built and downloaded.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |given| root().join(given))
 }
 
 /// `cargo` with arguments separated by spaces.
@@ -38,9 +43,15 @@ impl Run {
         self
     }
 
+    /// Adds arguments separated by spaces.
+    pub(crate) fn args(mut self, arguments: &str) -> Self {
+        self.arguments.extend(arguments.split_whitespace().map(str::to_owned));
+        self
+    }
+
     /// Sets a variable of the environment.
-    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
-        self.environment.push((name, value));
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -54,6 +65,17 @@ impl Run {
     pub(crate) fn shown(&self) -> Result<(), String> {
         let status = self.wait().map_err(|error| format!("{} cannot be run: {error}", self.program))?;
         if status.success() { Ok(()) } else { Err(status.to_string()) }
+    }
+
+    /// Runs it and returns what it prints. The error says how it ended, with the end of what it said.
+    pub(crate) fn printed(&self) -> Result<String, String> {
+        let output = self.command().stdin(Stdio::null()).output().map_err(|error| format!("{} cannot be run: {error}", self.program))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it said nothing");
+        Err(format!("{}: {last} ({})", self.program, output.status))
     }
 
     fn wait(&self) -> io::Result<ExitStatus> {
@@ -74,7 +96,7 @@ impl Run {
 
     fn command(&self) -> Command {
         let mut command = Command::new(self.program);
-        command.args(&self.arguments).envs(self.environment.iter().copied()).current_dir(root());
+        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value))).current_dir(root());
         command
     }
 }

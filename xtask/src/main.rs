@@ -2,28 +2,33 @@
 
 mod ci;
 mod command;
+mod debian;
 mod features;
+mod images;
+mod matrix;
+mod servers;
 mod setup;
+mod soak;
 mod steps;
 mod test;
 
 use std::process::ExitCode;
-use steps::Steps;
+use steps::{Failed, Steps};
 
 const USAGE: &str = "\
 Usage: cargo xtask <task>
 
 Tasks:
-  setup   Check what the tests need, and install what is missing
-  test    Set up, then run every test: unit, integration and documentation tests, examples, seeds of the fuzz targets
-  ci      Everything that a change must pass: formatting, lints, documentation, each feature, the tests, the demo
+  setup                    Check what the tests need, and install what is missing
+  test                     Set up, then run every test: unit, integration and documentation tests, examples, seeds of the fuzz targets
+  test --matrix            Run the suites of the backends against every server that this machine can get, and print a table
+  images [--suite trixie]  Make images of the servers from a suite of Debian, for places without a container registry
+  ci                       Everything that a change must pass: formatting, lints, documentation, each feature, the tests, the tests in
+                           containers, the demo
+  soak [OPTION…]           Publish steadily for minutes while the server is restarted again and again; --help names the options
 
 Each step prints its command and its time. The first that fails ends the task with its name and the command to repeat it.
 CARGO_TARGET_DIR is used as it is given. Exit codes: 0 done, 1 a step failed, 2 wrong usage.";
-
-type Task = fn(&mut Steps) -> Result<(), steps::Failed>;
-
-const TASKS: [(&str, Task); 3] = [("setup", setup::run), ("test", test::run), ("ci", ci::run)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,16 +38,20 @@ fn main() -> ExitCode {
             println!("{USAGE}");
             ExitCode::SUCCESS
         }
-        [name] => match TASKS.iter().find(|(known, _)| *known == name) {
-            Some((name, task)) => perform(name, *task),
-            None => wrong_usage(&format!("there is no task {name:?}")),
-        },
+        ["setup"] => perform("setup", setup::run),
+        ["test"] => perform("test", test::run),
+        ["test", "--matrix"] => perform("matrix", matrix::run),
+        ["images"] => perform("images", |steps| images::run(steps, debian::SUITE)),
+        ["images", "--suite", suite] if debian::is_suite(suite) => perform("images", |steps| images::run(steps, suite)),
+        ["ci"] => perform("ci", ci::run),
+        ["soak", ref options @ ..] => perform("soak", |steps| soak::run(steps, options)),
+        [task @ ("setup" | "test" | "images" | "ci"), ref rest @ ..] => wrong_usage(&format!("{task} does not take {:?}", rest.join(" "))),
+        [name, ..] => wrong_usage(&format!("there is no task {name:?}")),
         [] => wrong_usage("no task is given"),
-        [name, ..] => wrong_usage(&format!("{name} takes no arguments")),
     }
 }
 
-fn perform(name: &str, task: Task) -> ExitCode {
+fn perform(name: &str, task: impl FnOnce(&mut Steps) -> Result<(), Failed>) -> ExitCode {
     let mut steps = Steps::begin(name);
     match task(&mut steps) {
         Ok(()) => {

@@ -11,7 +11,8 @@ fn wrong_usage_says_what_is_wrong_and_what_there_is() {
     for (arguments, fault) in [
         (&[][..], "no task is given"),
         (&["tset"], "no task \"tset\""),
-        (&["test", "now"], "test takes no arguments"),
+        (&["test", "now"], "test does not take \"now\""),
+        (&["images", "--suite", "Trixie; rm"], "images does not take"),
         (&["--"], "no task \"--\""),
     ] {
         let output = xtask(arguments);
@@ -28,7 +29,7 @@ fn help_is_no_fault() {
         let output = xtask(&[argument]);
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && output.stderr.is_empty());
-        assert!(["setup", "test", "ci"].iter().all(|task| said.contains(&format!("\n  {task} "))), "{said}");
+        assert!(["setup", "test", "images", "ci", "soak"].iter().all(|task| said.contains(&format!("\n  {task} "))), "{said}");
     }
 }
 

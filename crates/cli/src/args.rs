@@ -8,7 +8,8 @@ use std::{path::PathBuf, time::Duration};
 const EXAMPLES: &str = "\
 Examples:
   eventbus demo                                   see what an event bus does, live
-  eventbus --url 'memory:?strict=true' demo       the same with every event through the codec
+  eventbus --url nats://localhost demo            the same over NATS JetStream
+  eventbus --url redis://localhost demo           the same over Redis Streams
   eventbus pub order.placed '{\"order_id\":\"o-1\"}'  publish one event
   eventbus validate events.ndjson                 check CloudEvents JSON
   eventbus dlq ls                                 what was given up, and why
@@ -30,7 +31,10 @@ pub(crate) struct Cli {
 pub(crate) struct Global {
     /// The bus to work on
     ///
-    /// memory: lives within this process; it is the only backend of this version. A parameter that it does not know is an error.
+    /// memory: within this process;
+    /// nats://[user:password@]host[:4222][/PREFIX][?mode=jetstream|core&stream=NAME…]: NATS, and tls:// likewise;
+    /// redis://[user:password@]host[:6379][/DB][?mode=streams|pubsub&prefix=PREFIX&partitions=N…]: Redis, and rediss:// likewise.
+    /// A parameter that the backend does not know is an error.
     #[arg(long, global = true, env = "EVENTBUS_URL", hide_env_values = true, default_value = "memory:", value_hint = ValueHint::Url)]
     pub(crate) url: String,
     /// Print results as JSON, one document or one per line

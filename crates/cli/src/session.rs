@@ -33,7 +33,7 @@ impl Session {
         if is_in_process(&*session.bus) {
             out.warn(format_args!(
                 "{} lives and ends with its own process: {why}\n  \
-                 between processes: this version has no backend for that yet; a broker will be named by --url or EVENTBUS_URL\n  \
+                 between processes: name a server with --url or EVENTBUS_URL, such as nats://localhost or redis://localhost\n  \
                  within one process: see `eventbus demo`, `eventbus bench`, `eventbus doctor` and `eventbus validate`",
                 shown_url(url)
             ));

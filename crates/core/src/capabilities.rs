@@ -13,7 +13,8 @@ pub struct Capabilities {
     pub at_least_once: bool,
     /// Whether accepted events outlive the process.
     pub persistent: bool,
-    /// Whether subscriptions can join durable groups.
+    /// Whether subscriptions can join groups, whose members share the events. Where events are delivered at least once, a group is durable: it
+    /// keeps its place while it has no members.
     pub groups: bool,
     /// Whether events published before a subscription was made can be delivered to it.
     pub replay: bool,

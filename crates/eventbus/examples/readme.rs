@@ -27,17 +27,15 @@ async fn bill(ctx: Context, Data(order): Data<OrderPlaced>) -> Result<(), Handle
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let bus: std::sync::Arc<dyn Bus> = eventbus::connect("memory:").await?; // or nats://…, redis://…
-    bus.on(
-        Subscribe::to("order.placed")
-            .group("billing")
-            .concurrency(8)
-            .ordering(Ordering::PerKey)
-            .retry(Retry::exponential(Duration::from_millis(100)).max_attempts(5))
-            .timeout(Duration::from_secs(30)),
-        bill,
-    )
-    .await?;
+    let url = std::env::var("EVENTBUS_URL").unwrap_or("memory:".into()); // or nats://…, redis://…
+    let bus: std::sync::Arc<dyn Bus> = eventbus::connect(&url).await?;
+
+    let mut orders = Subscribe::to("order.placed").concurrency(8).ordering(Ordering::PerKey).timeout(Duration::from_secs(30));
+    if bus.capabilities().at_least_once {
+        // What a backend cannot do, it refuses: core NATS and Redis Pub/Sub keep nothing to share or to try again.
+        orders = orders.group("billing").retry(Retry::exponential(Duration::from_millis(100)).max_attempts(5));
+    }
+    bus.on(orders, bill).await?;
     bus.on("*", |event: Event| async move {
         println!("{} {}", event.event_type(), event.id());
     })

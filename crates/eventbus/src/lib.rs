@@ -42,6 +42,10 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `memory` | yes | the in-process backend, `memory:` |
+//! | `nats` | | the NATS backend, `nats://…` and `tls://…` |
+//! | `redis` | | the Redis backend, `redis://…` |
+//! | `redis-tls` | | `rediss://…` |
+//! | `redis-sentinel`, `redis-cluster` | | Redis through Sentinel, and Redis Cluster |
 //! | `derive` | yes | `#[derive(EventData)]` |
 //! | `testing` | | the module `testing` |
 
@@ -60,6 +64,10 @@ pub use eventbus_core::{
 pub use eventbus_derive::EventData;
 #[cfg(feature = "memory")]
 pub use eventbus_memory::{MemoryBuilder, MemoryBus};
+#[cfg(feature = "nats")]
+pub use eventbus_nats as nats;
+#[cfg(feature = "redis")]
+pub use eventbus_redis as redis;
 pub use eventbus_runtime::{
     BusExt, Delivery, ErrorReported, EventStream, Gather, HandlerExt, IntoReply, IntoResponder, Layer, LayerFn, Replies, Reply, Responder,
     Stack, layer_fn, metrics,

@@ -24,7 +24,11 @@ fn source(example: &str) -> PathBuf {
 }
 
 fn output_of(example: &str) -> String {
-    let output = Command::new(program(example)).output().unwrap();
+    output_on(example, "memory:")
+}
+
+fn output_on(example: &str, url: &str) -> String {
+    let output = Command::new(program(example)).env("EVENTBUS_URL", url).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && errors.is_empty(), "{example}: {}\n{errors}", output.status);
     String::from_utf8(output.stdout).unwrap()
@@ -70,6 +74,26 @@ fn the_example_of_the_readme_delivers_three_events() {
     // The invoice is sent by a handler, while the main task goes on.
     types.sort_unstable();
     assert_eq!(types, ["invoice.sent", "order.placed", "shop.opened"]);
+}
+
+#[cfg(all(feature = "nats", feature = "redis"))]
+#[test]
+fn the_example_of_the_readme_runs_unchanged_on_every_bus() {
+    use eventbus_testing::servers;
+
+    let place = format!("readme{}", std::process::id());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (nats, redis) = runtime.block_on(async { (servers::nats().await, servers::redis().await) });
+    for url in [
+        format!("{nats}/{place}"),
+        format!("{nats}/{place}core?mode=core"),
+        format!("{redis}?prefix={place}"),
+        format!("{redis}?prefix={place}&mode=pubsub"),
+    ] {
+        // How much is handled before it closes is up to the server; what is left, its group does another time.
+        let types = ["order.placed", "invoice.sent", "shop.opened"];
+        assert!(output_on("readme", &url).lines().all(|line| types.iter().any(|name| line.starts_with(name))), "{url}");
+    }
 }
 
 #[test]

@@ -150,6 +150,14 @@ pub enum Fetched<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(crate) u64);
 
+impl Ticket {
+    /// A ticket for the tests of a source. The engine makes its own.
+    #[must_use]
+    pub const fn numbered(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// Deliveries that arrived together: events, and with each what the backend needs to settle it.
 ///
 /// A batch is made of deliveries that are all there, or it has a number of empty places that are filled one after the other, and can be

@@ -1,18 +1,17 @@
-//! The URLs that a bus is connected by: `scheme://[user[:password]@]host[:port][/path][?parameter=value&…]`.
+//! The URLs that a bus is connected by: `scheme://[user[:password]@]host[:port][,host[:port]…][/path][?parameter=value&…]`.
 //!
 //! Every parameter is checked: one that the backend does not know, that stands twice, or whose value breaks a rule is refused by name.
 
 use eventbus_core::{Error, Result};
-use fluent_uri::Uri;
-use std::{fmt, time::Duration};
+use fluent_uri::{Uri, component::Authority};
+use std::{borrow::Cow, fmt, time::Duration};
 
 /// A URL, taken apart. `Debug` and errors show neither user nor password.
 pub struct BusUrl {
     scheme: String,
     user: Option<String>,
     password: Option<String>,
-    host: Option<String>,
-    port: Option<u16>,
+    hosts: Vec<(String, Option<u16>)>,
     path: String,
     /// Parameters that nobody has asked for yet.
     parameters: Vec<(String, String)>,
@@ -26,13 +25,11 @@ impl BusUrl {
     /// # Errors
     /// [`ErrorKind::Invalid`](eventbus_core::ErrorKind::Invalid), saying what is wrong without showing user or password.
     pub fn parse(url: &str) -> Result<Self> {
-        let uri = Uri::parse(url).map_err(|fault| {
-            // The parser's message shows no part of the input.
-            invalid(format!("not a URL: {fault}; it looks like memory: or scheme://host:port/path?parameter=value"))
-        })?;
+        let (url, more_hosts) = split_hosts(url);
+        let uri = read_uri(&url)?;
         let decode =
             |text: &fluent_uri::pct_enc::EStr<fluent_uri::pct_enc::encoder::Userinfo>| text.decode().to_string_lossy().into_owned();
-        let (mut user, mut password, mut host, mut port) = (None, None, None, None);
+        let (mut user, mut password, mut hosts) = (None, None, Vec::new());
         if let Some(authority) = uri.authority() {
             if let Some(userinfo) = authority.userinfo() {
                 match userinfo.split_once(':') {
@@ -40,11 +37,14 @@ impl BusUrl {
                     None => user = Some(decode(userinfo)),
                 }
             }
-            host = Some(authority.host().to_owned()).filter(|host| !host.is_empty());
-            port = match authority.port().map(fluent_uri::pct_enc::EStr::as_str).filter(|port| !port.is_empty()) {
-                Some(text) => Some(text.parse().map_err(|_| invalid(format!("port {text}: it must be 0 to 65535")))?),
-                None => None,
-            };
+            hosts.extend(host_and_port(&authority)?);
+        }
+        for host in more_hosts {
+            let written = format!("x://{host}");
+            let uri = read_uri(&written)?;
+            let authority = uri.authority().filter(|authority| authority.userinfo().is_none());
+            let host = authority.map(|authority| host_and_port(&authority)).transpose()?.flatten();
+            hosts.push(host.ok_or_else(|| invalid("several hosts: each must be host or host:port, with commas between".to_owned()))?);
         }
         let mut parameters: Vec<(String, String)> = Vec::new();
         for pair in uri.query().map(fluent_uri::pct_enc::EStr::as_str).unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -59,7 +59,7 @@ impl BusUrl {
             return Err(invalid("a '#' begins a fragment, which has no meaning here; write %23 for the character".to_owned()));
         }
         let scheme = uri.scheme().as_str().to_ascii_lowercase();
-        Ok(Self { scheme, user, password, host, port, path: uri.path().as_str().to_owned(), parameters, known: Vec::new() })
+        Ok(Self { scheme, user, password, hosts, path: uri.path().as_str().to_owned(), parameters, known: Vec::new() })
     }
 
     /// The scheme, in lower case.
@@ -80,16 +80,22 @@ impl BusUrl {
         self.password.as_deref()
     }
 
-    /// The host, where there is one.
+    /// The host, where there is one: the first of several.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
-        self.host.as_deref()
+        self.hosts.first().map(|(host, _)| host.as_str())
     }
 
-    /// The port, where there is one.
+    /// The port, where there is one: that of the first host.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
-        self.port
+        self.hosts.first().and_then(|(_, port)| *port)
+    }
+
+    /// All hosts with their ports, as they stand in the URL with commas between.
+    #[must_use]
+    pub fn hosts(&self) -> &[(String, Option<u16>)] {
+        &self.hosts
     }
 
     /// The path, with its leading slash, or empty.
@@ -124,6 +130,36 @@ impl BusUrl {
     }
 }
 
+/// Takes all hosts but the first out of a URL, since a URL has one.
+fn split_hosts(url: &str) -> (Cow<'_, str>, Vec<&str>) {
+    let Some((scheme, rest)) = url.split_once("://") else { return (Cow::Borrowed(url), Vec::new()) };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, after) = rest.split_at(end);
+    let hosts = authority.rfind('@').map_or(0, |at| at + 1);
+    let (user, hosts) = authority.split_at(hosts);
+    match hosts.split_once(',') {
+        Some((first, more)) => (Cow::Owned(format!("{scheme}://{user}{first}{after}")), more.split(',').collect()),
+        None => (Cow::Borrowed(url), Vec::new()),
+    }
+}
+
+fn read_uri(url: &str) -> Result<Uri<&str>> {
+    Uri::parse(url).map_err(|fault| {
+        // The parser's message shows no part of the input.
+        invalid(format!("not a URL: {fault}; it looks like memory: or scheme://host:port/path?parameter=value"))
+    })
+}
+
+/// `None` where the host is empty.
+fn host_and_port(authority: &Authority<'_>) -> Result<Option<(String, Option<u16>)>> {
+    let port = match authority.port().map(fluent_uri::pct_enc::EStr::as_str).filter(|port| !port.is_empty()) {
+        Some(text) => Some(text.parse().map_err(|_| invalid(format!("port {text}: it must be 0 to 65535")))?),
+        None => None,
+    };
+    let host = Some(authority.host().to_owned()).filter(|host| !host.is_empty());
+    Ok(host.map(|host| (host, port)))
+}
+
 fn invalid(message: String) -> Error {
     Error::invalid(message).during("connect")
 }
@@ -131,17 +167,12 @@ fn invalid(message: String) -> Error {
 fn percent_decode(text: &str) -> Result<String> {
     let encoded = fluent_uri::pct_enc::EStr::<fluent_uri::pct_enc::encoder::Query>::new(text)
         .ok_or_else(|| invalid("a percent sign must be followed by two hexadecimal digits".to_owned()))?;
-    encoded.decode().to_string().map(std::borrow::Cow::into_owned).map_err(|_| invalid("a parameter must be UTF-8".to_owned()))
+    encoded.decode().to_string().map(Cow::into_owned).map_err(|_| invalid("a parameter must be UTF-8".to_owned()))
 }
 
 impl fmt::Debug for BusUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BusUrl")
-            .field("scheme", &self.scheme)
-            .field("host", &self.host)
-            .field("port", &self.port)
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("BusUrl").field("scheme", &self.scheme).field("hosts", &self.hosts).field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -223,6 +254,17 @@ mod tests {
         let url = BusUrl::parse("memory:").unwrap();
         assert_eq!((url.scheme(), url.host(), url.path()), ("memory", None, ""));
         url.finish().unwrap();
+    }
+
+    #[test]
+    fn a_url_may_have_several_hosts() {
+        let url = BusUrl::parse("nats://u:p,q@one:4222,two,[::1]:7/path?x=a,b").unwrap();
+        let hosts: Vec<_> = url.hosts().iter().map(|(host, port)| (host.as_str(), *port)).collect();
+        assert_eq!(hosts, [("one", Some(4222)), ("two", None), ("[::1]", Some(7))]);
+        assert_eq!((url.host(), url.port(), url.password(), url.path()), (Some("one"), Some(4222), Some("p,q"), "/path"));
+        for url in ["nats://a,", "nats://a,,b", "nats://a,b:x", "nats://a,b:99999"] {
+            assert!(BusUrl::parse(url).is_err(), "{url}");
+        }
     }
 
     #[test]

@@ -13,10 +13,16 @@ use std::{sync::Arc, time::Duration};
 
 pub(super) async fn run(url: &str, args: &SubArgs, out: &mut Output, interrupt: &Interrupt) -> Outcome {
     let session = Session::open_shared(url, out, interrupt, "nobody else can publish what this command waits for").await?;
+    let outcome = follow(&**session.bus(), url, args, out, interrupt).await;
+    session.end(outcome).await
+}
+
+async fn follow(bus: &dyn Bus, url: &str, args: &SubArgs, out: &mut Output, interrupt: &Interrupt) -> Outcome {
+    let stream = interrupt.or(bus.stream(subscription(args))).await??;
+    // Said once it is in place: whoever reads this may publish.
     let patterns: Vec<&str> = args.patterns.iter().map(Pattern::as_str).collect();
     out.note(format_args!("waiting for {} on {}; Ctrl-C ends it", patterns.join(" "), shown_url(url)));
-    let outcome = receive(&**session.bus(), args, out, interrupt).await;
-    session.end(outcome).await
+    receive(stream, args, out, interrupt).await
 }
 
 /// Why no further event is waited for.
@@ -26,8 +32,7 @@ enum End {
     Interrupted,
 }
 
-async fn receive(bus: &dyn Bus, args: &SubArgs, out: &mut Output, interrupt: &Interrupt) -> Outcome {
-    let mut stream = interrupt.or(bus.stream(subscription(args))).await??;
+async fn receive(mut stream: EventStream, args: &SubArgs, out: &mut Output, interrupt: &Interrupt) -> Outcome {
     let mut printed = 0;
     let end = loop {
         let delivery = tokio::select! {
@@ -155,7 +160,7 @@ mod tests {
 
     async fn received(bus: &dyn Bus, line: &[&str], json: bool) -> (Outcome, Captured) {
         let (mut out, said) = Captured::output(json);
-        (receive(bus, &args(line), &mut out, &Interrupt::never()).await, said)
+        (follow(bus, "memory:", &args(line), &mut out, &Interrupt::never()).await, said)
     }
 
     fn types(said: &Captured) -> Vec<String> {
@@ -224,7 +229,7 @@ mod tests {
         let interrupt = Interrupt::never();
         interrupt.trigger();
         let (mut out, _) = Captured::output(false);
-        let outcome = receive(&*bus, &args(&[">", "--group", "g"]), &mut out, &interrupt).await;
+        let outcome = follow(&*bus, "memory:", &args(&[">", "--group", "g"]), &mut out, &interrupt).await;
         assert!(matches!(outcome, Err(Failure::Interrupted)));
     }
 }

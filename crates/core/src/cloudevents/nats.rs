@@ -24,10 +24,11 @@ pub fn subject(prefix: &str, event_type: &EventType) -> String {
     format!("{prefix}.{event_type}")
 }
 
-/// The value of [`MESSAGE_ID`]: `{source}#{id}`, percent-encoded as header values are. Two sources may use the same id.
+/// The value of [`MESSAGE_ID`]: `{source}#{id}`, percent-encoded as header values are, and so is a `#` in the id. Two sources may use the same
+/// id.
 #[must_use]
 pub fn message_id(event: &Event) -> String {
-    format!("{}#{}", header::encode(event.source()), header::encode(event.id()))
+    format!("{}#{}", header::encode(event.source()), header::encode(event.id()).replace('#', "%23"))
 }
 
 /// Writes an event in binary mode: calls `set` for each header and returns the payload.
@@ -178,5 +179,7 @@ mod tests {
     fn the_message_id_joins_source_and_id() {
         assert_eq!(message_id(&Event::builder("a").id("1").source("/s").build().unwrap()), "/s#1");
         assert_eq!(message_id(&full()), "/shop#e%201");
+        let of = |source: &str, id: &str| message_id(&Event::builder("a").id(id).source(source).build().unwrap());
+        assert_ne!(of("/x#y", "z"), of("/x", "y#z"), "two pairs are never one");
     }
 }

@@ -45,28 +45,30 @@ impl Plan {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a value that breaks a rule; [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported),
     /// naming option and backend, for what the backend cannot honour.
     pub fn new(subscribe: Subscribe, capabilities: &Capabilities, handler: &str) -> Result<Self> {
+        let retries = subscribe.retry.as_ref().is_some_and(|retry| retry.allows_another(1));
+        let stores = matches!(subscribe.dead_letter, Some(DeadLetterPolicy::Store));
+        // A bad value is a bad value on every backend, whatever else it can do.
+        let mut plan = Self::common(subscribe)?;
         let refuse = |option: &str| Err(Error::unsupported(option, capabilities.backend));
-        if subscribe.group.is_some() && !capabilities.groups {
+        if plan.group.is_some() && !capabilities.groups {
             return refuse("Subscribe::group");
         }
-        match &subscribe.start {
+        match &plan.start {
             Start::New => {}
             Start::Earliest if !capabilities.replay => return refuse("Start::Earliest"),
             Start::Sequence(_) if !capabilities.replay_by_sequence => return refuse("Start::Sequence"),
             Start::Time(_) if !capabilities.replay_by_time => return refuse("Start::Time"),
             Start::Earliest | Start::Sequence(_) | Start::Time(_) => {}
         }
-        if subscribe.overflow != Overflow::Block && !capabilities.drops {
+        if plan.overflow != Overflow::Block && !capabilities.drops {
             return refuse("Overflow::DropNewest and Overflow::DropOldest");
         }
-        if subscribe.retry.as_ref().is_some_and(|retry| retry.allows_another(1)) && !capabilities.redelivery {
+        if retries && !capabilities.redelivery {
             return refuse("Subscribe::retry");
         }
-        let stores = matches!(subscribe.dead_letter, Some(DeadLetterPolicy::Store));
         if stores && !capabilities.dead_letters {
             return refuse("DeadLetter::store");
         }
-        let mut plan = Self::common(subscribe)?;
         if plan.name.is_empty() {
             handler.clone_into(&mut plan.name);
         }

@@ -61,10 +61,11 @@ impl<B: Broker> RemoteBus<B> {
         let engines: Vec<_> = self.core.engines().iter().map(|(_, engine)| engine.clone()).collect();
         let mut measuring = tokio::task::JoinSet::new();
         for engine in &engines {
-            let engine = engine.clone();
-            measuring.spawn(async move { engine.source().measure().await });
+            let (core, engine) = (Arc::clone(&self.core), engine.clone());
+            measuring.spawn(async move { core.until_reached(core.deadline(), || engine.source().measure()).await });
         }
-        let figures = self.core.broker.figures().await.map_err(|error| error.during("stats"))?;
+        let figures = self.core.until_reached(self.core.deadline(), || self.core.broker.figures());
+        let figures = figures.await.map_err(|error| error.during("stats"))?;
         while let Some(measured) = measuring.join_next().await {
             if let Ok(measured) = measured {
                 measured.map_err(|error| error.during("stats"))?;

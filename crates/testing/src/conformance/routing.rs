@@ -170,7 +170,7 @@ pub(super) async fn a_subscriber_without_history_sees_only_what_follows(story: S
 pub(super) async fn a_group_resumes_where_it_stopped(story: Story) -> Outcome {
     queued!(story);
     let bus = bus!(story);
-    needs!(bus, groups);
+    needs!(bus, groups, at_least_once);
     let group = || Subscribe::to("a").group(story.unique("g"));
     let first = Probe::new();
     let member = subscribe(&*bus, group(), &first).await;
@@ -189,7 +189,7 @@ pub(super) async fn a_group_resumes_where_it_stopped(story: Story) -> Outcome {
 
 pub(super) async fn a_group_keeps_its_place_through_many_members(story: Story) -> Outcome {
     let bus = bus!(story);
-    needs!(bus, groups);
+    needs!(bus, groups, at_least_once);
     let probe = Probe::new();
     let group = || Subscribe::to("a").group(story.unique("g"));
     subscribe(&*bus, group(), &probe).await.close().await.unwrap();
@@ -235,7 +235,7 @@ pub(super) async fn what_an_abandoned_member_had_goes_to_another(story: Story) -
 pub(super) async fn a_deleted_group_begins_anew(story: Story) -> Outcome {
     queued!(story);
     let bus = bus!(story);
-    needs!(bus, groups);
+    needs!(bus, groups, at_least_once);
     let (group, other) = (story.unique("g"), story.unique("other"));
     let (before, beside, after) = (Probe::new(), Probe::new(), Probe::new());
     let member = subscribe(&*bus, Subscribe::to("a").group(&group), &before).await;
@@ -376,7 +376,7 @@ pub(super) async fn a_group_made_twice_at_once_is_one_group(story: Story) -> Out
 
 pub(super) async fn another_declaration_is_a_conflict_and_changes_nothing(story: Story) -> Outcome {
     let bus = bus!(story);
-    needs!(bus, groups);
+    needs!(bus, groups, at_least_once);
     let probe = Probe::new();
     let group = |pattern: &str| Subscribe::to(pattern).group(story.unique("g"));
     subscribe(&*bus, group("a.*"), &probe).await;

@@ -169,6 +169,13 @@ pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
     soon(what, held).await;
 }
 
+/// Whether the bus itself holds what its subscriptions were promised: then full ones hold publishers back, and a close delivers the rest. A
+/// bus over a server that keeps events need not, and one that promises no delivery cannot.
+pub(super) fn holds_what_it_promised(bus: &dyn Bus) -> bool {
+    let capabilities = bus.capabilities();
+    capabilities.at_least_once && !capabilities.persistent
+}
+
 /// The numbers of a range.
 pub(super) fn numbers(range: std::ops::Range<u64>) -> Vec<u64> {
     range.collect()

@@ -53,7 +53,8 @@ impl Child {
             while count < times {
                 let line = self.lines.next_line().await.expect("its output can be read");
                 let line = line.unwrap_or_else(|| panic!("the child ended when it had said {what:?} {count} times"));
-                count += usize::from(line.strip_prefix(MARK) == Some(what));
+                // The first line stands behind the name of the test.
+                count += usize::from(line.split_once(MARK).is_some_and(|(_, said)| said == what));
             }
         };
         tokio::time::timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("the child did not say {what:?} {times} times"));

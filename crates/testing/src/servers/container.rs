@@ -8,7 +8,7 @@ mod watch;
 
 use self::watch::Watch;
 use super::{
-    guarded::resident,
+    guarded::memory_of,
     node::{Host, Recipe, Signal},
 };
 use std::{
@@ -156,8 +156,8 @@ impl Host for Container {
     }
 
     fn memory(&self) -> u64 {
-        let pid = self.state().and_then(|state| state.pid).and_then(|pid| i32::try_from(pid).ok());
-        pid.map_or(0, resident)
+        let process = self.state().and_then(|state| state.pid).and_then(|process| u32::try_from(process).ok());
+        process.map_or(0, memory_of)
     }
 
     fn log(&self) -> String {

@@ -109,8 +109,8 @@ impl Host for Guarded {
     }
 
     fn memory(&self) -> u64 {
-        let pid = self.running().as_ref().map(|process| process.server.as_raw_nonzero().get());
-        pid.map_or(0, resident)
+        let server = self.running().as_ref().map(|process| process.server.as_raw_nonzero().get().unsigned_abs());
+        server.map_or(0, memory_of)
     }
 
     fn log(&self) -> String {
@@ -128,12 +128,13 @@ impl Drop for Guarded {
 }
 
 /// The resident bytes of a process; 0 where they cannot be read.
-pub(super) fn resident(pid: i32) -> u64 {
+pub fn memory_of(process: u32) -> u64 {
     let kilobytes = |text: &str| text.split_whitespace().next().and_then(|number| number.parse::<u64>().ok());
-    let listed = match fs::read_to_string(format!("/proc/{pid}/status")) {
+    let listed = match fs::read_to_string(format!("/proc/{process}/status")) {
         Ok(status) => status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(kilobytes),
+        // Without /proc, as on macOS.
         Err(_) => {
-            let ps = Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().ok();
+            let ps = Command::new("ps").args(["-o", "rss=", "-p", &process.to_string()]).output().ok();
             ps.and_then(|ps| kilobytes(&String::from_utf8_lossy(&ps.stdout)))
         }
     };

@@ -50,6 +50,7 @@ mod server;
 mod source;
 
 pub use self::{
+    guarded::memory_of,
     nats::{NatsServer, NatsServerBuilder},
     proxy::Proxy,
     redis::{RedisServer, RedisServerBuilder},

@@ -1,0 +1,587 @@
+//! Settings of a NATS bus.
+
+use crate::{NatsBus, credentials::Credentials};
+use eventbus_core::{Error, EventType, MAX_DURATION, Result};
+use eventbus_runtime::url::BusUrl;
+use std::{fmt, path::PathBuf, time::Duration};
+
+/// How the bus uses the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Events are kept in a JetStream stream and delivered at least once.
+    #[default]
+    JetStream,
+    /// Events are plain messages: whoever is subscribed at that moment gets them, at most once.
+    Core,
+}
+
+/// Where a stream keeps its events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Storage {
+    /// On disk.
+    #[default]
+    File,
+    /// In the memory of the server: gone when that restarts.
+    Memory,
+}
+
+/// What a stream that has reached a limit of size does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Discard {
+    /// It removes its oldest events.
+    #[default]
+    Old,
+    /// It refuses new ones: publishing fails with [`ErrorKind::Full`](eventbus_core::ErrorKind::Full).
+    New,
+}
+
+/// The settings of a [`NatsBus`]. Values are checked by [`connect`](Self::connect).
+///
+/// Every method is a parameter of the URL with the same name; the [crate documentation](crate) lists them.
+///
+/// What is said about the stream counts when the stream is made. A stream that is there already is left as it is: where it differs from
+/// what was said, connecting fails with [`ErrorKind::Conflict`](eventbus_core::ErrorKind::Conflict), naming each difference. What was not
+/// said is taken as it is found.
+///
+/// ```no_run
+/// # async fn f() -> Result<(), eventbus_core::Error> {
+/// use eventbus_nats::NatsBus;
+/// use std::time::Duration;
+/// let bus = NatsBus::builder()
+///     .server("nats://one:4222")
+///     .server("nats://two:4222")
+///     .credentials_file("/etc/shop/nats.creds")
+///     .prefix("shop")
+///     .max_age(Duration::from_secs(7 * 24 * 3600))
+///     .replicas(3)
+///     .connect()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use = "a bus exists only after `connect`"]
+pub struct NatsConfig {
+    pub(crate) servers: Vec<Server>,
+    /// The first server that could not be read, told when connecting.
+    pub(crate) fault: Option<Error>,
+    pub(crate) credentials: Credentials,
+    pub(crate) tls: Tls,
+    pub(crate) name: Option<String>,
+    pub(crate) mode: Mode,
+    pub(crate) prefix: String,
+    pub(crate) inbox_prefix: String,
+    pub(crate) stream: StreamSettings,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) reconnect_wait: Duration,
+    pub(crate) max_reconnects: Option<usize>,
+    pub(crate) retry_on_connect: bool,
+    pub(crate) ping_interval: Duration,
+    pub(crate) publish_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) lease: Duration,
+    pub(crate) confirmed_acks: bool,
+    pub(crate) atomic: bool,
+    pub(crate) hold: Option<usize>,
+    pub(crate) max_payload: Option<usize>,
+    pub(crate) max_in_flight: usize,
+    pub(crate) max_in_flight_bytes: usize,
+}
+
+/// The address of one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) tls: bool,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// What a connection by TLS needs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tls {
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) cert_file: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) first: bool,
+}
+
+/// What was said about the stream. `None` where nothing was.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StreamSettings {
+    pub(crate) name: Option<String>,
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) max_msgs: Option<u64>,
+    pub(crate) replicas: Option<usize>,
+    pub(crate) storage: Option<Storage>,
+    pub(crate) discard: Option<Discard>,
+    pub(crate) dedup_window: Option<Duration>,
+    pub(crate) max_dead_letters: Option<u64>,
+}
+
+impl Default for NatsConfig {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            fault: None,
+            credentials: Credentials::default(),
+            tls: Tls::default(),
+            name: None,
+            mode: Mode::default(),
+            prefix: "events".to_owned(),
+            inbox_prefix: "_INBOX".to_owned(),
+            stream: StreamSettings::default(),
+            connect_timeout: Duration::from_secs(10),
+            reconnect_wait: Duration::from_secs(2),
+            max_reconnects: Some(10),
+            retry_on_connect: false,
+            ping_interval: Duration::from_secs(10),
+            publish_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(30),
+            lease: Duration::from_secs(30),
+            confirmed_acks: false,
+            atomic: false,
+            hold: None,
+            max_payload: None,
+            max_in_flight: 4096,
+            max_in_flight_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// Where the server is, and who we are.
+impl NatsConfig {
+    /// Adds a server by its address, `nats://host:port` or `tls://host:port`. What else may stand in the URL of a bus may not stand here.
+    /// Several are tried in turn, and those that the servers themselves tell of are found. Default `nats://127.0.0.1:4222`.
+    pub fn server(mut self, url: &str) -> Self {
+        match Server::read(url) {
+            Ok(servers) => self.servers.extend(servers),
+            Err(error) => self.fault = self.fault.or(Some(error)),
+        }
+        self
+    }
+
+    /// Says who we are by user and password.
+    pub fn user(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.credentials.user = Some((user.into(), password.into().into()));
+        self
+    }
+
+    /// Says who we are by a token.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.credentials.token = Some(token.into().into());
+        self
+    }
+
+    /// Says who we are by a credentials file, as `nsc` writes it.
+    pub fn credentials_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.credentials.credentials_file = Some(path.into());
+        self
+    }
+
+    /// Says who we are by an nkey, whose seed is in this file.
+    pub fn nkey_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.credentials.nkey_file = Some(path.into());
+        self
+    }
+
+    /// Trusts the certificate authorities in this PEM file, instead of those of the system.
+    pub fn tls_ca(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.ca_file = Some(path.into());
+        self
+    }
+
+    /// Shows the client certificate in this PEM file.
+    pub fn tls_cert(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.cert_file = Some(path.into());
+        self
+    }
+
+    /// The private key of the client certificate, a PEM file.
+    pub fn tls_key(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.key_file = Some(path.into());
+        self
+    }
+
+    /// Begins with TLS at once, for servers with `handshake_first`.
+    pub fn tls_first(mut self, first: bool) -> Self {
+        self.tls.first = first;
+        self
+    }
+
+    /// What the connection is called at the server. Default the name of the program.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How long making one connection may take, with everything that follows until the bus is ready. Default 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long to wait between attempts to reconnect. The first comes at once, and every wait is shortened at random, so that clients do
+    /// not come all together. Default 2 s.
+    pub fn reconnect_wait(mut self, wait: Duration) -> Self {
+        self.reconnect_wait = wait;
+        self
+    }
+
+    /// How many attempts are made to reach each server again; `None` never gives up. Default 10.
+    ///
+    /// After the last one the bus has lost its server for good: publishing fails with
+    /// [`ErrorKind::Unavailable`](eventbus_core::ErrorKind::Unavailable) at once and subscriptions end with that error.
+    pub fn max_reconnects(mut self, attempts: impl Into<Option<usize>>) -> Self {
+        self.max_reconnects = attempts.into();
+        self
+    }
+
+    /// Whether the first connection, too, is tried again as a lost one is. Default no: `connect` fails.
+    pub fn retry_on_connect(mut self, retry: bool) -> Self {
+        self.retry_on_connect = retry;
+        self
+    }
+
+    /// How often a connection on which nothing arrives is asked for a sign of life. After the second that is not answered it counts as
+    /// lost. Default 10 s.
+    pub fn ping_interval(mut self, interval: Duration) -> Self {
+        self.ping_interval = interval;
+        self
+    }
+
+    /// What the subjects begin with on which replies arrive. Default `_INBOX`.
+    pub fn inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.inbox_prefix = prefix.into();
+        self
+    }
+}
+
+/// The stream.
+impl NatsConfig {
+    /// How the server is used. Default [`Mode::JetStream`].
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// What the subjects of events begin with: `{prefix}.{type}`. Default `events`; also the path of the URL.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// The name of the stream. Default the prefix in capitals, with `_` for whatever a name may not hold.
+    pub fn stream(mut self, name: impl Into<String>) -> Self {
+        self.stream.name = Some(name.into());
+        self
+    }
+
+    /// How old events may be; zero of any age. Default 24 h.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.stream.max_age = Some(age);
+        self
+    }
+
+    /// How many bytes the stream may have; 0 any. Default 1 GiB.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.stream.max_bytes = Some(bytes);
+        self
+    }
+
+    /// How many events the stream may have; 0 any. Default 1,000,000.
+    pub fn max_msgs(mut self, events: u64) -> Self {
+        self.stream.max_msgs = Some(events);
+        self
+    }
+
+    /// On how many servers of a cluster each event is kept. Default 1.
+    pub fn replicas(mut self, replicas: usize) -> Self {
+        self.stream.replicas = Some(replicas);
+        self
+    }
+
+    /// Where events are kept. Default [`Storage::File`].
+    pub fn storage(mut self, storage: Storage) -> Self {
+        self.stream.storage = Some(storage);
+        self
+    }
+
+    /// What happens at `max_bytes` and `max_msgs`. Default [`Discard::Old`].
+    pub fn discard(mut self, discard: Discard) -> Self {
+        self.stream.discard = Some(discard);
+        self
+    }
+
+    /// For how long the same (source, id) is stored once: at least 100 ms, and no longer than `max_age`. Default 2 minutes, or `max_age` where
+    /// that is shorter.
+    pub fn dedup_window(mut self, window: Duration) -> Self {
+        self.stream.dedup_window = Some(window);
+        self
+    }
+
+    /// How many dead letters are kept. Default 10,000. A full store refuses further ones: their events stay and are tried again.
+    pub fn max_dead_letters(mut self, letters: u64) -> Self {
+        self.stream.max_dead_letters = Some(letters);
+        self
+    }
+}
+
+/// Publishing and consuming.
+impl NatsConfig {
+    /// How long a publish tries to reach the server. Default 30 s.
+    pub fn publish_timeout(mut self, timeout: Duration) -> Self {
+        self.publish_timeout = timeout;
+        self
+    }
+
+    /// How long a close waits for handlers. Default 30 s.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.close_timeout = timeout;
+        self
+    }
+
+    /// For how long the server leaves an event of a group with a member that gives no sign of life. Members give one three times within it.
+    /// Counts when the group is made. Default 30 s.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Whether every acknowledgement of a group is itself confirmed by the server. Without that, an acknowledgement on a connection that
+    /// breaks may be lost, and its event comes again. Default no.
+    pub fn confirmed_acks(mut self, confirmed: bool) -> Self {
+        self.confirmed_acks = confirmed;
+        self
+    }
+
+    /// Whether `publish_all` stores all of its events or none. Needs a server from 2.12. Default no.
+    pub fn atomic(mut self, atomic: bool) -> Self {
+        self.atomic = atomic;
+        self
+    }
+
+    /// Holds back everything that is published until [`Bus::start`](eventbus_core::Bus::start), at most `capacity` events.
+    pub fn hold(mut self, capacity: usize) -> Self {
+        self.hold = Some(capacity);
+        self
+    }
+
+    /// The largest payload accepted, in bytes. Default, and at most, what the server takes less the room that headers need.
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.max_payload = Some(bytes);
+        self
+    }
+
+    /// How many enqueued events may wait for their acknowledgement. Default 4096.
+    pub fn max_in_flight(mut self, events: usize) -> Self {
+        self.max_in_flight = events;
+        self
+    }
+
+    /// How many bytes of data enqueued events may have together while they wait for their acknowledgement. Default 64 MiB.
+    pub fn max_in_flight_bytes(mut self, bytes: usize) -> Self {
+        self.max_in_flight_bytes = bytes;
+        self
+    }
+
+    /// Connects, and makes or checks the stream.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](eventbus_core::ErrorKind::Invalid), naming the setting, the value and the rule;
+    /// [`Unavailable`](eventbus_core::ErrorKind::Unavailable) or [`Timeout`](eventbus_core::ErrorKind::Timeout) where no server can be reached,
+    /// [`Denied`](eventbus_core::ErrorKind::Denied) where it refuses us, [`Conflict`](eventbus_core::ErrorKind::Conflict) where the stream is
+    /// another than was said, [`Unsupported`](eventbus_core::ErrorKind::Unsupported) where the server lacks what was asked for.
+    pub async fn connect(self) -> Result<NatsBus> {
+        NatsBus::open(self).await
+    }
+}
+
+impl NatsConfig {
+    /// The name of the stream.
+    pub(crate) fn stream_name(&self) -> String {
+        self.stream.name.clone().unwrap_or_else(|| {
+            let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c.to_ascii_uppercase() } else { '_' };
+            self.prefix.chars().map(allowed).collect()
+        })
+    }
+
+    /// The servers, or the default one.
+    pub(crate) fn addresses(&self) -> Vec<Server> {
+        if self.servers.is_empty() {
+            return vec![Server { tls: false, host: "127.0.0.1".to_owned(), port: DEFAULT_PORT }];
+        }
+        self.servers.clone()
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        EventType::new(&self.prefix)
+            .map_err(|_| invalid("prefix", &self.prefix, "it must be tokens of letters, digits and _:/@+~- with dots between"))?;
+        let inbox =
+            self.inbox_prefix.split('.').all(|token| !token.is_empty() && !token.contains(|c: char| c.is_whitespace() || "*>".contains(c)));
+        if !inbox {
+            return Err(invalid("inbox_prefix", &self.inbox_prefix, "it must be a subject without wildcards"));
+        }
+        self.check_durations()?;
+        self.check_counts()?;
+        self.check_stream()?;
+        self.credentials.check()?;
+        match (&self.tls.cert_file, &self.tls.key_file) {
+            (Some(_), None) => Err(Error::invalid("tls_cert: it needs tls_key, its private key")),
+            (None, Some(_)) => Err(Error::invalid("tls_key: it needs tls_cert, its certificate")),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_durations(&self) -> Result<()> {
+        for (name, duration, least) in [
+            ("connect_timeout", self.connect_timeout, 1),
+            ("reconnect_wait", self.reconnect_wait, 1),
+            ("ping_interval", self.ping_interval, 100),
+            ("publish_timeout", self.publish_timeout, 1),
+            ("close_timeout", self.close_timeout, 1),
+            ("lease", self.lease, 500),
+        ] {
+            if duration < Duration::from_millis(least) {
+                return Err(invalid(name, format_args!("{duration:?}"), &format!("it must be at least {least} ms")));
+            }
+            if duration > MAX_DURATION {
+                return Err(invalid(name, format_args!("{duration:?}"), "it must be at most 30 days"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_counts(&self) -> Result<()> {
+        for (name, value) in [
+            ("max_payload", self.max_payload),
+            ("hold", self.hold),
+            ("max_in_flight", Some(self.max_in_flight)),
+            ("max_in_flight_bytes", Some(self.max_in_flight_bytes)),
+            ("max_reconnects", self.max_reconnects),
+        ] {
+            if value == Some(0) {
+                return Err(invalid(name, 0, "it must be at least 1"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_stream(&self) -> Result<()> {
+        let name = self.stream_name();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || name.len() > 200 || !name.chars().all(allowed) {
+            return Err(invalid("stream", name, "it must be letters, digits, '_' and '-', at most 200"));
+        }
+        let StreamSettings { max_age, max_bytes, max_msgs, replicas, dedup_window, max_dead_letters, .. } = &self.stream;
+        if replicas.is_some_and(|replicas| !(1..=5).contains(&replicas)) {
+            return Err(invalid("replicas", replicas.unwrap_or_default(), "it must be 1 to 5"));
+        }
+        for (name, count) in [("max_bytes", max_bytes), ("max_msgs", max_msgs), ("max_dead_letters", max_dead_letters)] {
+            if count.is_some_and(|count| i64::try_from(count).is_err()) {
+                return Err(invalid(name, count.unwrap_or_default(), "it must fit into 63 bits"));
+            }
+        }
+        if *max_dead_letters == Some(0) {
+            return Err(invalid("max_dead_letters", 0, "it must be at least 1"));
+        }
+        let century = Duration::from_secs(100 * 365 * 24 * 3600);
+        if max_age.is_some_and(|age| age > century || !age.is_zero() && age < MIN_WINDOW) {
+            return Err(invalid("max_age", format_args!("{:?}", max_age.unwrap_or_default()), "it must be 0, or 100 ms to 100 years"));
+        }
+        let Some(window) = *dedup_window else { return Ok(()) };
+        if window < MIN_WINDOW {
+            return Err(invalid("dedup_window", format_args!("{window:?}"), "it must be at least 100 ms"));
+        }
+        let age = max_age.unwrap_or(crate::stream::MAX_AGE);
+        if !age.is_zero() && window > age {
+            return Err(invalid(
+                "dedup_window",
+                format_args!("{window:?}"),
+                &format!("it must be no longer than max_age, which is {age:?}"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The shortest dedup window that a server takes.
+pub(crate) const MIN_WINDOW: Duration = Duration::from_millis(100);
+/// The port of a server that says none.
+pub(crate) const DEFAULT_PORT: u16 = 4222;
+
+fn invalid(name: &str, value: impl fmt::Display, rule: &str) -> Error {
+    Error::invalid(format!("{name} {value}: {rule}"))
+}
+
+impl Server {
+    /// Reads an address, or several with commas between.
+    fn read(url: &str) -> Result<Vec<Self>> {
+        let url = BusUrl::parse(url)?;
+        let servers = Self::of(&url)?;
+        if url.user().is_some() || !matches!(url.path(), "" | "/") {
+            return Err(Error::invalid(
+                "server: it must be an address alone, such as nats://host:4222; use the methods of the builder for the rest",
+            ));
+        }
+        url.finish()?;
+        Ok(servers)
+    }
+
+    /// The servers that a URL names.
+    pub(crate) fn of(url: &BusUrl) -> Result<Vec<Self>> {
+        let tls = match url.scheme() {
+            "nats" => false,
+            "tls" => true,
+            other => return Err(Error::invalid(format!("scheme {other}: it must be nats or tls")).during("connect")),
+        };
+        if url.hosts().is_empty() {
+            return Err(Error::invalid("a URL needs a host, as in nats://127.0.0.1:4222").during("connect"));
+        }
+        Ok(url.hosts().iter().map(|(host, port)| Self { tls, host: host.clone(), port: port.unwrap_or(DEFAULT_PORT) }).collect())
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}:{}", if self.tls { "tls" } else { "nats" }, self.host, self.port)
+    }
+}
+
+impl fmt::Debug for NatsConfig {
+    /// Shows no secrets: what says who we are shows itself without them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsConfig")
+            .field("servers", &self.servers)
+            .field("credentials", &self.credentials)
+            .field("tls", &self.tls)
+            .field("name", &self.name)
+            .field("mode", &self.mode)
+            .field("prefix", &self.prefix)
+            .field("inbox_prefix", &self.inbox_prefix)
+            .field("stream", &self.stream)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("reconnect_wait", &self.reconnect_wait)
+            .field("max_reconnects", &self.max_reconnects)
+            .field("retry_on_connect", &self.retry_on_connect)
+            .field("ping_interval", &self.ping_interval)
+            .field("publish_timeout", &self.publish_timeout)
+            .field("close_timeout", &self.close_timeout)
+            .field("lease", &self.lease)
+            .field("confirmed_acks", &self.confirmed_acks)
+            .field("atomic", &self.atomic)
+            .field("hold", &self.hold)
+            .field("max_payload", &self.max_payload)
+            .field("max_in_flight", &self.max_in_flight)
+            .field("max_in_flight_bytes", &self.max_in_flight_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

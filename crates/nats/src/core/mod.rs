@@ -1,0 +1,77 @@
+//! Core NATS: plain messages, which whoever is subscribed at that moment gets, at most once.
+
+mod source;
+
+pub(crate) use self::source::CoreSource;
+
+use self::source::Shared;
+use crate::{
+    BACKEND,
+    config::NatsConfig,
+    link::{Link, gone},
+    publish::{Ack, Limits, Outgoing},
+};
+use eventbus_core::{Capabilities, Event, GroupStats, Plan, Result, cloudevents::nats};
+use eventbus_runtime::remote::{Figures, Stored};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError, Weak},
+};
+
+/// Publishing and subscribing without a stream.
+pub(crate) struct Core {
+    link: Link,
+    prefix: String,
+    limits: Limits,
+    /// The subscriptions of this process.
+    sources: Mutex<Vec<Weak<Shared>>>,
+}
+
+impl Core {
+    pub(crate) fn new(link: Link, config: &NatsConfig) -> (Self, Capabilities) {
+        let limits = Limits::of(link.client.max_payload(), config.max_payload);
+        let mut capabilities = Capabilities::none(BACKEND);
+        // Queue groups: they share the events as long as there are members.
+        capabilities.groups = true;
+        capabilities.drops = true;
+        capabilities.requests = true;
+        capabilities.hold = true;
+        capabilities.max_payload = limits.payload;
+        (Self { link, prefix: config.prefix.clone(), limits, sources: Mutex::default() }, capabilities)
+    }
+
+    /// Hands an event to the connection. It is acknowledged when it has been written there: no server says more.
+    pub(crate) async fn send(&self, event: &Event) -> Result<Ack> {
+        let message = Outgoing::new(&self.prefix, event)?.with_id(&nats::message_id(event));
+        message.check_size(self.limits.message)?;
+        self.link.check()?;
+        self.link.publish(message.subject, Some(message.headers), message.payload).await?;
+        let link = self.link.clone();
+        Ok(Box::pin(async move {
+            let flushed = link.answered("".into(), link.client.flush()).await?;
+            flushed.map(|()| Stored::New).map_err(|error| gone().caused_by(error))
+        }))
+    }
+
+    pub(crate) async fn subscribe(&self, plan: &Plan) -> Result<CoreSource> {
+        self.link.check()?;
+        let source = CoreSource::begin(&self.link, &self.prefix, plan).await?;
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.retain(|source| source.strong_count() > 0);
+        sources.push(source.shared());
+        Ok(source)
+    }
+
+    /// The groups of this process. Of others nobody knows.
+    pub(crate) fn figures(&self) -> Figures {
+        let sources: Vec<_> = self.sources.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
+        let mut groups: BTreeMap<String, GroupStats> = BTreeMap::new();
+        for source in sources {
+            let Some(group) = source.group().filter(|_| !source.has_left()) else { continue };
+            let stats = groups.entry(group.to_owned()).or_default();
+            group.clone_into(&mut stats.name);
+            source.add_to(stats);
+        }
+        Figures { groups: groups.into_values().collect(), ..Figures::default() }
+    }
+}

@@ -1,0 +1,102 @@
+use super::*;
+
+fn token(sequence: u64, delivered: u64) -> Token {
+    Token { sequence, delivered, ..Token::of_message(10) }
+}
+
+fn event(number: u64) -> Event {
+    Event::json("a", number).unwrap()
+}
+
+fn arrive(ledger: &mut Ledger, sequence: u64, delivered: u64) -> bool {
+    ledger.arrive(event(sequence), token(sequence, delivered), None)
+}
+
+/// What is taken: places and attempt, or nothing.
+fn take(ledger: &mut Ledger, max: usize) -> Option<(Vec<u64>, u32)> {
+    match ledger.take(max)? {
+        Fetched::Run(run) | Fetched::Undecodable(run, _) => Some((run.iter().map(|(_, token)| token.sequence).collect(), run.attempt())),
+        _ => None,
+    }
+}
+
+#[test]
+fn what_arrived_together_is_taken_together_up_to_the_room() {
+    let mut ledger = Ledger::default();
+    (1..=5).for_each(|sequence| assert!(arrive(&mut ledger, sequence, 1)));
+    assert_eq!(take(&mut ledger, 3), Some((vec![1, 2, 3], 1)));
+    assert_eq!(take(&mut ledger, 3), Some((vec![4, 5], 1)));
+    assert_eq!(take(&mut ledger, 3), None);
+    assert_eq!(ledger.unstarted.bytes(4), 10);
+}
+
+#[test]
+fn a_redelivery_is_not_taken_before_its_attempts_are_known() {
+    let mut ledger = Ledger::default();
+    arrive(&mut ledger, 1, 4);
+    arrive(&mut ledger, 2, 1);
+    assert_eq!(ledger.uncounted(), [1]);
+    assert_eq!(take(&mut ledger, 9), None, "order is kept");
+    ledger.count(1, 2);
+    assert_eq!(take(&mut ledger, 9), Some((vec![1], 2)), "4 deliveries, of which 2 count for nothing");
+    assert_eq!(take(&mut ledger, 9), Some((vec![2], 1)));
+}
+
+#[test]
+fn what_was_put_back_here_comes_back_without_a_question() {
+    let mut ledger = Ledger::default();
+    arrive(&mut ledger, 1, 1);
+    take(&mut ledger, 1);
+    ledger.put_back(&token(1, 1), Instant::now(), None);
+    arrive(&mut ledger, 1, 2);
+    assert!(ledger.uncounted().is_empty());
+    assert_eq!(take(&mut ledger, 1), Some((vec![1], 2)));
+    // Another member had it in between.
+    ledger.put_back(&token(1, 2), Instant::now(), None);
+    arrive(&mut ledger, 1, 4);
+    assert_eq!(ledger.uncounted(), [1]);
+}
+
+#[test]
+fn what_the_engine_has_does_not_arrive_again() {
+    let mut ledger = Ledger::default();
+    arrive(&mut ledger, 1, 1);
+    take(&mut ledger, 1);
+    assert!(!arrive(&mut ledger, 1, 2));
+    ledger.let_go(&token(1, 1));
+    assert!(arrive(&mut ledger, 1, 3));
+    assert_eq!(ledger.waiting(), 1);
+    assert!(arrive(&mut ledger, 1, 4), "the newer delivery takes the place of the older");
+    assert_eq!(ledger.waiting(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stays_away_is_with_another_member_once_the_server_has_shown_that_it_is_well() {
+    let mut engine = ticket_maker();
+    let (mut ledger, second) = (Ledger::default(), Duration::from_secs(1));
+    ledger.put_back(&token(1, 1), Instant::now(), Some(engine()));
+    assert!(!ledger.is_overdue(second));
+    ledger.give_up_waiting(0, second, 1);
+    tokio::time::advance(second).await;
+    assert!(ledger.is_overdue(second));
+    ledger.give_up_waiting(0, second, 1);
+    assert!(ledger.take(1).is_none(), "it has shown it once");
+    ledger.wait_on();
+    ledger.give_up_waiting(0, second, 1);
+    assert!(ledger.take(1).is_none(), "since it was away, once again");
+    ledger.give_up_waiting(0, second, 1);
+    assert!(matches!(ledger.take(0), Some(Fetched::Elsewhere(_))));
+    // What is settled needs no showing.
+    ledger.put_back(&token(7, 1), Instant::now() - second, Some(engine()));
+    ledger.give_up_waiting(7, second, 9);
+    assert!(matches!(ledger.take(0), Some(Fetched::Elsewhere(_))));
+}
+
+/// Tickets are the engine's; here it is enough that there are some.
+fn ticket_maker() -> impl FnMut() -> Ticket {
+    let mut next = 0;
+    move || {
+        next += 1;
+        Ticket::numbered(next)
+    }
+}

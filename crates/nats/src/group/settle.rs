@@ -1,0 +1,288 @@
+//! Telling the server what became of deliveries.
+
+use super::{GroupSource, fetch::Reading};
+use crate::{delivery::Token, pull::EXPIRES};
+use async_nats::Subject;
+use bytes::Bytes;
+use eventbus_core::{DeadLetterPolicy, Error, ErrorKind, Result};
+use eventbus_runtime::{Buried, Outcome, Run, Settled, Ticket};
+use std::time::Duration;
+use tokio::time::Instant;
+
+pub(super) const ACK: &[u8] = b"+ACK";
+pub(super) const PROGRESS: &[u8] = b"+WPI";
+const TERM: &[u8] = b"+TERM";
+const BACK: &[u8] = b"-NAK";
+
+/// How many confirmations are waited for at once.
+const AT_ONCE: usize = 1024;
+/// How much of what was given back before is fetched to be given back again in order.
+const MOST_BEFORE: usize = 10_000;
+/// How long one confirmation may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl GroupSource {
+    pub(super) async fn settle_all(&self, settled: &mut Vec<Settled<Token>>) -> Result<()> {
+        self.grounds.api.link.check()?;
+        if settled.iter().any(|settled| settled.outcome == Outcome::Release) {
+            self.stop_asking().await;
+        }
+        // From the end, so that what is done can be taken off while the order stays.
+        settled.reverse();
+        let told = self.tell_all(settled).await;
+        settled.reverse();
+        told
+    }
+
+    async fn tell_all(&self, settled: &mut Vec<Settled<Token>>) -> Result<()> {
+        if self.grounds.confirmed_acks {
+            self.confirm_acks(settled).await?;
+        }
+        let mut released = Vec::new();
+        while let Some(Settled { run, outcome }) = settled.last() {
+            match outcome {
+                Outcome::Ack => self.ack(run).await?,
+                Outcome::Retry { after, ticket } => self.put_back(run, *after, *ticket).await?,
+                _ => {
+                    released.extend(settled.pop());
+                    continue;
+                }
+            }
+            settled.pop();
+        }
+        if released.is_empty() {
+            return Ok(());
+        }
+        let tokens = released.iter().flat_map(|settled| settled.run.iter()).map(|(_, token)| token.clone());
+        self.ledger().returning.extend(tokens);
+        let outcome = self.release().await;
+        if outcome.is_err() {
+            settled.extend(released.into_iter().rev());
+        }
+        outcome
+    }
+
+    async fn ack(&self, run: &Run<Token>) -> Result<()> {
+        for (_, token) in run.iter().filter(|(_, token)| self.is_current(token)) {
+            self.tell(token, Bytes::from_static(ACK)).await?;
+            self.ledger().let_go(token);
+        }
+        Ok(())
+    }
+
+    /// Acknowledges all at once and waits for the server to confirm each.
+    async fn confirm_acks(&self, settled: &mut Vec<Settled<Token>>) -> Result<()> {
+        let is_ack = |settled: &Settled<Token>| settled.outcome == Outcome::Ack;
+        let tokens: Vec<Token> = settled
+            .iter()
+            .rev()
+            .filter(|settled| is_ack(settled))
+            .flat_map(|settled| settled.run.iter())
+            .map(|(_, token)| token.clone())
+            .collect();
+        for some in tokens.chunks(AT_ONCE) {
+            let mut confirming = tokio::task::JoinSet::new();
+            for reply in some.iter().filter(|token| self.is_current(token)).filter_map(|token| token.reply.clone()) {
+                let link = self.grounds.api.link.clone();
+                confirming.spawn(async move { link.request(reply.to_string(), Bytes::from_static(ACK), PATIENCE).await });
+            }
+            while let Some(confirmed) = confirming.join_next().await {
+                let confirmed = confirmed.map_err(|fault| Error::new(ErrorKind::Unavailable, fault.to_string()))??;
+                if confirmed.is_none() {
+                    return Err(Error::new(ErrorKind::Unavailable, "nobody confirms acknowledgements; the consumer may be gone"));
+                }
+            }
+            some.iter().filter(|token| self.is_current(token)).for_each(|token| self.ledger().let_go(token));
+        }
+        settled.retain(|settled| !is_ack(settled));
+        Ok(())
+    }
+
+    async fn put_back(&self, run: &Run<Token>, after: Duration, ticket: Option<Ticket>) -> Result<()> {
+        for (_, token) in run.iter().filter(|(_, token)| self.is_current(token)) {
+            let back = format!("-NAK {{\"delay\":{}}}", after.as_nanos().max(1));
+            // Noted first, since it may be back before this goes on.
+            self.ledger().put_back(token, Instant::now() + after, ticket);
+            self.tell(token, back.into()).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what was not started, together with what has arrived meanwhile, in the order of the stream. None of it counts as an attempt.
+    async fn release(&self) -> Result<()> {
+        self.take_what_was_given_back_before().await?;
+        let tokens = self.returning().await?;
+        let counts: Vec<(u64, u64)> = tokens.iter().map(|token| (token.sequence, token.uncounted + 1)).collect();
+        let born = self.known().born;
+        if let Err(error) = self.grounds.released.keep(&self.name, &born, &counts).await {
+            if !self.grounds.api.link.is_up() {
+                return Err(error);
+            }
+            // Better an attempt too many than an event that waits for its lease to end.
+            tracing::warn!(target: "eventbus", group = self.group(), %error, "what is given back counts as an attempt");
+        }
+        for token in &tokens {
+            self.tell(token, Bytes::from_static(BACK)).await?;
+            self.ledger().let_go(token);
+        }
+        // Requests for messages overtake outcomes at the server. Once the last outcome is answered, whoever asks gets these first.
+        if let Some(reply) = tokens.last().and_then(|token| token.reply.as_ref()) {
+            self.grounds.api.link.request(reply.to_string(), Bytes::from_static(PROGRESS), PATIENCE).await?;
+        }
+        self.ledger().returning.clear();
+        Ok(())
+    }
+
+    /// All that goes back, in the order of the stream.
+    async fn returning(&self) -> Result<Vec<Token>> {
+        self.count_attempts().await?;
+        let mut ledger = self.ledger();
+        let arrived = ledger.take_arrived();
+        ledger.returning.extend(arrived);
+        let mut tokens = std::mem::take(&mut ledger.returning);
+        drop(ledger);
+        tokens.retain(|token| self.is_current(token));
+        tokens.sort_by_key(|token| token.sequence);
+        tokens.dedup_by_key(|token| token.sequence);
+        self.ledger().returning.clone_from(&tokens);
+        Ok(tokens)
+    }
+
+    /// The server queues what is given back behind what was given back before. Where something of that is still there, it is fetched, so that
+    /// all goes back in order.
+    async fn take_what_was_given_back_before(&self) -> Result<()> {
+        let tokens = self.returning().await?;
+        if !tokens.iter().any(|token| token.delivered > 1) {
+            return Ok(());
+        }
+        let info = self.grounds.api.consumer(&self.grounds.stream, &self.name).await?;
+        let Some(more) = usize::try_from(info.num_redelivered).unwrap_or(usize::MAX).checked_sub(tokens.len()).filter(|more| *more > 0)
+        else {
+            return Ok(());
+        };
+        let mut reading = self.reading.lock().await;
+        reading.puller.ask_for_what_is_there(more.min(MOST_BEFORE)).await?;
+        self.until_over(&mut reading).await;
+        Ok(())
+    }
+
+    async fn tell(&self, token: &Token, outcome: Bytes) -> Result<()> {
+        match &token.reply {
+            Some(reply) => self.grounds.api.link.publish(reply.clone(), None, outcome).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until no request is open any more: what is given back must not come back here.
+    async fn stop_asking(&self) {
+        let mut reading = self.reading.lock().await;
+        self.until_over(&mut reading).await;
+    }
+
+    /// Takes in what comes until no request is open.
+    async fn until_over(&self, reading: &mut Reading) {
+        let deadline = Instant::now() + EXPIRES * 2;
+        while reading.puller.is_open() {
+            let Ok(Ok(pulled)) = tokio::time::timeout_at(deadline, reading.puller.next()).await else { break };
+            if self.take_in(reading, pulled).await.is_err() {
+                break;
+            }
+        }
+        while let Some(pulled) = reading.puller.at_once() {
+            if self.take_in(reading, pulled).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    /// The member leaves: what has arrived and was not fetched goes back.
+    pub(crate) async fn leave(&self) {
+        if !self.grounds.api.link.is_up() {
+            return;
+        }
+        self.stop_asking().await;
+        if let Err(error) = self.release().await {
+            tracing::warn!(target: "eventbus", group = self.group(), %error, "what had arrived could not be given back; it comes again when its lease is over");
+        }
+    }
+}
+
+/// Dead letters.
+impl GroupSource {
+    pub(super) async fn bury_one(&self, buried: &Buried<Token>) -> Result<()> {
+        let token = buried.run.first().1;
+        if !self.is_current(token) {
+            return Ok(());
+        }
+        // The same for every attempt to bury it, so that a crash before the end leaves one letter.
+        let id = format!("{}#{}#{}", self.name, self.known().born, token.sequence);
+        match &buried.policy {
+            DeadLetterPolicy::Discard => {}
+            DeadLetterPolicy::Publish(target) => self.grounds.letters.publish(&buried.letter, target, &id).await?,
+            _ => self.grounds.letters.store(&buried.letter, &id).await?,
+        }
+        self.tell(token, Bytes::from_static(TERM)).await?;
+        self.ledger().let_go(token);
+        Ok(())
+    }
+}
+
+/// Leases.
+impl GroupSource {
+    pub(super) async fn extend_all(&self, held: &[Run<Token>]) -> Result<Vec<Run<Token>>> {
+        let begun = Instant::now();
+        let told = self.tell_progress(held).await;
+        if told.is_ok() {
+            self.ledger().extended = Some(begun);
+        }
+        let lost = self.lost(held);
+        if lost.is_empty() { told.map(|()| lost) } else { Ok(lost) }
+    }
+
+    async fn tell_progress(&self, held: &[Run<Token>]) -> Result<()> {
+        self.grounds.api.link.check()?;
+        let mut all = self.replies(held).into_iter().peekable();
+        while let Some(reply) = all.next() {
+            if all.peek().is_some() {
+                self.grounds.api.link.publish(reply, None, Bytes::from_static(PROGRESS)).await?;
+                continue;
+            }
+            // The last one is answered, which says that the server has heard them all.
+            let within = PATIENCE.min(self.lease / 3);
+            if self.grounds.api.link.request(reply.to_string(), Bytes::from_static(PROGRESS), within).await?.is_none() {
+                return Err(Error::new(ErrorKind::Unavailable, "nobody hears of leases; the consumer may be gone"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where signs of life go.
+    fn replies(&self, held: &[Run<Token>]) -> Vec<Subject> {
+        let mut replies: Vec<Subject> = self.ledger().each_arrived().filter_map(|token| token.reply.clone()).collect();
+        for run in held {
+            replies.extend(run.iter().filter(|(_, token)| self.is_current(token)).filter_map(|(_, token)| token.reply.clone()));
+        }
+        replies
+    }
+
+    /// Splits off what the server may have given to another member.
+    fn lost(&self, held: &[Run<Token>]) -> Vec<Run<Token>> {
+        let extended = self.ledger().extended;
+        let is_lost = |token: &Token| {
+            let since = extended.map_or(token.arrived, |extended| extended.max(token.arrived));
+            !self.is_current(token) || since.elapsed() >= self.lease
+        };
+        let mut lost = Vec::new();
+        for run in held {
+            let mut rest = Some(run.clone());
+            while let Some(mut one) = rest {
+                rest = one.split_off(1);
+                if is_lost(one.first().1) {
+                    lost.push(one);
+                }
+            }
+        }
+        lost.iter().for_each(|run| self.ledger().let_go(run.first().1));
+        lost
+    }
+}

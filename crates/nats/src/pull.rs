@@ -1,0 +1,209 @@
+//! Asking a consumer for messages.
+//!
+//! One request at a time, for as many as there is room: nothing is fetched that was not asked for, and where a request is over nothing more can
+//! come of it. A request says itself when it is over, which makes it a heartbeat: one that does not has been lost.
+
+use crate::link::Link;
+use async_nats::{
+    Message, StatusCode, Subject, Subscriber,
+    jetstream::{self, Context},
+};
+use bytes::Bytes;
+use eventbus_core::{Error, ErrorKind, Result};
+use futures_core::Stream as _;
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+use tokio::time::Instant;
+
+/// How long a request waits at the server. A member that leaves waits as long for its last one to be over.
+pub(crate) const EXPIRES: Duration = Duration::from_millis(500);
+/// How much longer it may take to hear of a request.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Asks one consumer.
+pub(crate) struct Puller {
+    link: Link,
+    /// Where requests are sent.
+    target: Subject,
+    inbox: String,
+    arriving: Subscriber,
+    requests: u64,
+    open: Option<Open>,
+    /// Reads where a message stands in the stream.
+    reader: jetstream::Message,
+}
+
+/// The request that is open.
+struct Open {
+    number: u64,
+    left: usize,
+    until: Instant,
+    losses: u64,
+}
+
+/// What asking has brought.
+pub(crate) enum Pulled {
+    Message(Message, Place),
+    /// The request is over, or lost with its connection.
+    Over,
+    /// The next message is larger than was asked for.
+    TooLarge,
+    /// Nobody knows of the request: the consumer may be gone.
+    Silence,
+}
+
+/// Where a message stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) sequence: u64,
+    /// Counted by deliveries of the consumer.
+    pub(crate) delivery: u64,
+    /// How often it was delivered, this time included.
+    pub(crate) delivered: u64,
+    /// How many follow that were not delivered yet.
+    pub(crate) pending: u64,
+    /// When it was stored, in nanoseconds since 1970.
+    pub(crate) stored_at: u64,
+}
+
+impl Puller {
+    pub(crate) async fn new(link: &Link, context: Context, stream: &str, consumer: &str) -> Result<Self> {
+        let inbox = link.client.new_inbox();
+        let arriving = link.client.subscribe(format!("{inbox}.*")).await;
+        let arriving =
+            arriving.map_err(|error| Error::new(ErrorKind::Unavailable, "replies could not be subscribed to").caused_by(error))?;
+        let nothing = Message {
+            subject: Subject::from_static("none"),
+            reply: None,
+            payload: Bytes::new(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        let reader = jetstream::Message { message: nothing, context };
+        let target = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}").into();
+        Ok(Self { link: link.clone(), target, inbox, arriving, requests: 0, open: None, reader })
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// A name that only this one has.
+    pub(crate) fn name(&self) -> &str {
+        &self.inbox
+    }
+
+    /// Asks for at most so many messages, and where `bytes` are said for at most so many bytes.
+    pub(crate) async fn ask(&mut self, messages: usize, bytes: Option<usize>) -> Result<()> {
+        let bytes = bytes.map_or_else(String::new, |bytes| format!(",\"max_bytes\":{bytes}"));
+        self.ask_for(messages, format!("{{\"batch\":{messages},\"expires\":{}{bytes}}}", EXPIRES.as_nanos())).await
+    }
+
+    /// Asks for at most so many messages of those that are there.
+    pub(crate) async fn ask_for_what_is_there(&mut self, messages: usize) -> Result<()> {
+        self.ask_for(messages, format!("{{\"batch\":{messages},\"no_wait\":true}}")).await
+    }
+
+    async fn ask_for(&mut self, messages: usize, question: String) -> Result<()> {
+        self.link.check()?;
+        self.requests += 1;
+        let number = self.requests;
+        // Noted first: a future that is dropped after the sending must not leave a request that nobody knows of.
+        self.open = Some(Open { number, left: messages, until: Instant::now() + EXPIRES + GRACE, losses: self.link.losses() });
+        let sent = self.link.client.publish_with_reply(self.target.clone(), format!("{}.{number}", self.inbox), question.into()).await;
+        sent.map_err(|error| {
+            self.open = None;
+            Error::new(ErrorKind::Unavailable, "the consumer could not be asked for messages").caused_by(error)
+        })
+    }
+
+    /// Waits for what comes next. Where nothing is open, for something that was on its way. Dropping the future loses nothing.
+    pub(crate) async fn next(&mut self) -> Result<Pulled> {
+        loop {
+            let (until, losses) = match &self.open {
+                Some(open) => (open.until, open.losses),
+                None => (Instant::now() + GRACE, self.link.losses()),
+            };
+            let arrived = tokio::select! {
+                biased;
+                arrived = poll_fn(|cx| Pin::new(&mut self.arriving).poll_next(cx)) => arrived,
+                () = self.link.lost_since(losses) => {
+                    self.open = None;
+                    return Ok(Pulled::Over);
+                }
+                () = tokio::time::sleep_until(until) => {
+                    return Ok(if self.open.take().is_some() { Pulled::Silence } else { Pulled::Over });
+                }
+            };
+            let Some(message) = arrived else { return Err(crate::link::gone()) };
+            if let Some(pulled) = self.take_in(message) {
+                return Ok(pulled);
+            }
+        }
+    }
+
+    /// What has arrived already, without waiting.
+    pub(crate) fn at_once(&mut self) -> Option<Pulled> {
+        loop {
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            match Pin::new(&mut self.arriving).poll_next(&mut cx) {
+                Poll::Ready(Some(message)) => {
+                    if let Some(pulled) = self.take_in(message) {
+                        return Some(pulled);
+                    }
+                }
+                Poll::Ready(None) | Poll::Pending => return None,
+            }
+        }
+    }
+
+    fn take_in(&mut self, message: Message) -> Option<Pulled> {
+        let Some(status) = message.status.filter(|_| message.reply.is_none()) else { return self.place(message) };
+        let is_open = self.open.as_ref().is_some_and(|open| message.subject.rsplit('.').next() == Some(open.number.to_string().as_str()));
+        if status == StatusCode::IDLE_HEARTBEAT || !is_open {
+            return None;
+        }
+        self.open = None;
+        let said = message.description.as_deref().unwrap_or_default();
+        Some(match status {
+            StatusCode::NO_RESPONDERS => Pulled::Silence,
+            StatusCode::REQUEST_TERMINATED if said.contains("MaxBytes") => Pulled::TooLarge,
+            StatusCode::REQUEST_TERMINATED if said.eq_ignore_ascii_case("Batch Completed") => Pulled::Over,
+            StatusCode::NOT_FOUND | StatusCode::TIMEOUT => Pulled::Over,
+            _ => {
+                tracing::debug!(target: "eventbus", status = status.as_u16(), said, "a request for messages was ended by the server");
+                Pulled::Silence
+            }
+        })
+    }
+
+    /// Reads where a message stands. What is no delivery of a stream is passed over.
+    fn place(&mut self, message: Message) -> Option<Pulled> {
+        self.reader.message = message;
+        let place = self.reader.info().ok().map(|info| Place {
+            sequence: info.stream_sequence,
+            delivery: info.consumer_sequence,
+            delivered: u64::try_from(info.delivered).unwrap_or(1),
+            pending: info.pending,
+            stored_at: u64::try_from(info.published.unix_timestamp_nanos()).unwrap_or(0),
+        })?;
+        if let Some(open) = &mut self.open {
+            open.left -= 1;
+            // It says nothing when it has brought all.
+            if open.left == 0 {
+                self.open = None;
+            }
+        }
+        let nothing = Message {
+            subject: Subject::from_static("none"),
+            reply: None,
+            payload: Bytes::new(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        Some(Pulled::Message(std::mem::replace(&mut self.reader.message, nothing), place))
+    }
+}

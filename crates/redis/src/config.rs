@@ -1,0 +1,547 @@
+//! Settings of a bus over Redis.
+
+use crate::{RedisBus, connect::Secret};
+use eventbus_core::{Error, MAX_DURATION, Result, Retry};
+use eventbus_runtime::url::BusUrl;
+use std::{fmt, path::PathBuf, time::Duration};
+
+/// What carries the events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Redis Streams: stored, with groups, replay, redelivery and dead letters. At least once.
+    #[default]
+    Streams,
+    /// Redis Pub/Sub: whoever listens gets it, nothing is stored. At most once.
+    PubSub,
+}
+
+/// Whether the server itself stores an event once, by the idempotent `XADD … IDMP` of Redis 8.6.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Idmp {
+    /// A script and a key for each event do it, on every server.
+    #[default]
+    Off,
+    /// The server does it. Refused where the server cannot.
+    On,
+    /// The server does it where it can.
+    Auto,
+}
+
+/// Builds a [`RedisBus`]. Values are checked by [`connect`](Self::connect).
+///
+/// ```no_run
+/// # async fn example() -> eventbus_core::Result<()> {
+/// use eventbus_redis::RedisBus;
+/// use std::time::Duration;
+/// let bus = RedisBus::builder().address("redis.internal:6379").prefix("shop").max_age(Duration::from_secs(3600)).connect().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use = "a bus exists only after `connect`"]
+pub struct RedisConfig {
+    pub(crate) addresses: Vec<String>,
+    pub(crate) database: u32,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) tls: bool,
+    pub(crate) tls_ca: Option<PathBuf>,
+    pub(crate) tls_cert: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) sentinel: Option<String>,
+    pub(crate) sentinel_user: Option<String>,
+    pub(crate) sentinel_password: Option<Secret>,
+    pub(crate) cluster: bool,
+    pub(crate) mode: Mode,
+    pub(crate) prefix: String,
+    pub(crate) partitions: u32,
+    pub(crate) dedup_window: Duration,
+    pub(crate) idmp: Idmp,
+    pub(crate) max_age: Duration,
+    pub(crate) max_msgs: u64,
+    pub(crate) max_dead_letters: u64,
+    pub(crate) lease: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) retry_on_connect: bool,
+    pub(crate) response_timeout: Duration,
+    pub(crate) reconnect_wait: Duration,
+    pub(crate) max_reconnect_wait: Duration,
+    pub(crate) publish_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) max_in_flight: usize,
+    pub(crate) max_in_flight_bytes: usize,
+    pub(crate) max_payload: usize,
+    pub(crate) hold: Option<usize>,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            database: 0,
+            user: None,
+            password: None,
+            tls: false,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
+            sentinel: None,
+            sentinel_user: None,
+            sentinel_password: None,
+            cluster: false,
+            mode: Mode::Streams,
+            prefix: "events".to_owned(),
+            partitions: 1,
+            dedup_window: Duration::from_secs(120),
+            idmp: Idmp::Off,
+            max_age: Duration::from_secs(24 * 60 * 60),
+            max_msgs: 1_000_000,
+            max_dead_letters: 10_000,
+            lease: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            retry_on_connect: false,
+            response_timeout: Duration::from_secs(10),
+            reconnect_wait: Duration::from_millis(100),
+            max_reconnect_wait: Duration::from_secs(2),
+            publish_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(30),
+            max_in_flight: 4096,
+            max_in_flight_bytes: 64 * 1024 * 1024,
+            max_payload: 1024 * 1024,
+            hold: None,
+        }
+    }
+}
+
+/// Where the server is, and who asks.
+impl RedisConfig {
+    /// The default settings, of a bus at 127.0.0.1.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A server as `host` or `host:port`; the port is 6379 unless it is given, of a Sentinel 26379. Several are the Sentinels, or nodes of
+    /// the cluster from which the others are found. Left out, it is 127.0.0.1.
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// The number of the database. Default 0.
+    pub fn database(mut self, number: u32) -> Self {
+        self.database = number;
+        self
+    }
+
+    /// The name of an ACL user. Left out, it is the server's `default`.
+    pub fn user(mut self, name: impl Into<String>) -> Self {
+        self.user = Some(name.into());
+        self
+    }
+
+    /// The password.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(Secret::new(password));
+        self
+    }
+
+    /// Encrypts the connections. Needs the feature `tls`.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// The file with the certificates (PEM) of those who may sign the server's. Left out, they are the system's.
+    pub fn tls_ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls_ca = Some(file.into());
+        self
+    }
+
+    /// The file with the client's own certificate (PEM). Needs [`tls_key`](Self::tls_key), too.
+    pub fn tls_cert(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls_cert = Some(file.into());
+        self
+    }
+
+    /// The file with the key (PEM) of the client's own certificate.
+    pub fn tls_key(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls_key = Some(file.into());
+        self
+    }
+
+    /// The addresses are those of Sentinels, which tell where the master of this name is. Needs the feature `sentinel`.
+    pub fn sentinel(mut self, master: impl Into<String>) -> Self {
+        self.sentinel = Some(master.into());
+        self
+    }
+
+    /// The name of the user at the Sentinels, where they want one.
+    pub fn sentinel_user(mut self, name: impl Into<String>) -> Self {
+        self.sentinel_user = Some(name.into());
+        self
+    }
+
+    /// The password of the Sentinels, where they want one.
+    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel_password = Some(Secret::new(password));
+        self
+    }
+
+    /// The addresses are nodes of a Redis Cluster. Needs the feature `cluster`.
+    pub fn cluster(mut self) -> Self {
+        self.cluster = true;
+        self
+    }
+
+    /// How long a connection may take to be made. Default 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Whether the first connection, too, is tried again as a lost one is, for as long as it takes. Default no: `connect` fails.
+    pub fn retry_on_connect(mut self, retry: bool) -> Self {
+        self.retry_on_connect = retry;
+        self
+    }
+
+    /// After which time without an answer a connection counts as lost. Default 10 s.
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout;
+        self
+    }
+
+    /// How long to wait before a lost connection is made again, growing with each failure. Default 100 ms.
+    pub fn reconnect_wait(mut self, wait: Duration) -> Self {
+        self.reconnect_wait = wait;
+        self
+    }
+
+    /// The longest wait between two attempts to make a lost connection again. Default 2 s.
+    pub fn max_reconnect_wait(mut self, wait: Duration) -> Self {
+        self.max_reconnect_wait = wait;
+        self
+    }
+}
+
+/// What the bus is like.
+impl RedisConfig {
+    /// What carries the events. Default [`Mode::Streams`].
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// What the names of all keys and channels begin with. Default `events`. Buses with different prefixes share nothing.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Over how many streams the events are spread, by their [ordering key](eventbus_core::Event::ordering_key). Default 1, which keeps
+    /// one order of all events. It is fixed when a prefix is used first.
+    pub fn partitions(mut self, partitions: u32) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// For how long the same (source, id) is stored once. Default 2 minutes; zero turns it off.
+    pub fn dedup_window(mut self, window: Duration) -> Self {
+        self.dedup_window = window;
+        self
+    }
+
+    /// Who stores an event once. Default [`Idmp::Off`]: setting the server's window empties what it remembers, for every publisher of the
+    /// stream, and it remembers at most 10,000 ids of one source.
+    pub fn idmp(mut self, idmp: Idmp) -> Self {
+        self.idmp = idmp;
+        self
+    }
+
+    /// How long events are retained. Default 24 hours; zero without end.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
+        self
+    }
+
+    /// How many events are retained, in each partition. Default 1,000,000; zero without end.
+    pub fn max_msgs(mut self, events: u64) -> Self {
+        self.max_msgs = events;
+        self
+    }
+
+    /// How many dead letters are kept. Default 10,000. A full store refuses further ones: their events stay and are tried again.
+    pub fn max_dead_letters(mut self, letters: u64) -> Self {
+        self.max_dead_letters = letters;
+        self
+    }
+
+    /// How long a member of a group may be silent until the others take over what it holds. Default 30 s. A handler may take longer: what
+    /// runs is renewed three times within it.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How long a publish tries to reach the server. Default 30 s.
+    pub fn publish_timeout(mut self, timeout: Duration) -> Self {
+        self.publish_timeout = timeout;
+        self
+    }
+
+    /// How long a close waits for handlers. Default 30 s.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.close_timeout = timeout;
+        self
+    }
+
+    /// How many enqueued events may wait for their acknowledgement. Default 4096.
+    pub fn max_in_flight(mut self, events: usize) -> Self {
+        self.max_in_flight = events;
+        self
+    }
+
+    /// How many bytes of data enqueued events may have that wait for their acknowledgement. Default 64 MiB.
+    pub fn max_in_flight_bytes(mut self, bytes: usize) -> Self {
+        self.max_in_flight_bytes = bytes;
+        self
+    }
+
+    /// The largest payload accepted, in bytes. Default 1 MiB.
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.max_payload = bytes;
+        self
+    }
+
+    /// Holds back everything that is published until [`Bus::start`](eventbus_core::Bus::start), at most `capacity` events.
+    pub fn hold(mut self, capacity: usize) -> Self {
+        self.hold = Some(capacity);
+        self
+    }
+
+    /// How long to wait before another attempt to connect.
+    pub(crate) fn again(&self) -> Retry {
+        Retry::exponential(self.reconnect_wait).max_delay(self.max_reconnect_wait.max(self.reconnect_wait)).forever()
+    }
+
+    /// The bus, connected.
+    ///
+    /// # Errors
+    /// [`Invalid`](eventbus_core::ErrorKind::Invalid), naming the setting, the value and the rule;
+    /// [`Denied`](eventbus_core::ErrorKind::Denied) for bad credentials; [`Unsupported`](eventbus_core::ErrorKind::Unsupported) for a server
+    /// that is too old or a feature that is off; [`Conflict`](eventbus_core::ErrorKind::Conflict) where the prefix has another number of
+    /// partitions; [`Unavailable`](eventbus_core::ErrorKind::Unavailable) where the server cannot be reached within the connect timeout.
+    pub async fn connect(self) -> Result<RedisBus> {
+        // In a box: as a part of its caller's future it is nested so deeply that compilers give up.
+        Box::pin(RedisBus::from_config(self, None)).await
+    }
+
+    /// Reads the settings from a URL such as `redis://:secret@host:6379/0?prefix=shop`. Every method of this builder is a parameter of the
+    /// same name.
+    ///
+    /// # Errors
+    /// [`Invalid`](eventbus_core::ErrorKind::Invalid) for anything unknown or wrong, naming it.
+    pub fn from_url(url: BusUrl) -> Result<Self> {
+        crate::url::read(url)
+    }
+
+    /// Whether every value keeps its rules.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_prefix(&self.prefix)?;
+        within("partitions", self.partitions.into(), 1, 1024)?;
+        let durations = [
+            ("lease", self.lease),
+            ("connect_timeout", self.connect_timeout),
+            ("response_timeout", self.response_timeout),
+            ("reconnect_wait", self.reconnect_wait),
+            ("max_reconnect_wait", self.max_reconnect_wait),
+            ("publish_timeout", self.publish_timeout),
+            ("close_timeout", self.close_timeout),
+        ];
+        for (name, duration) in durations {
+            if duration < Duration::from_millis(1) {
+                return invalid(format!("{name} {duration:?}: it must be at least 1 ms"));
+            }
+        }
+        if self.lease < Duration::from_millis(100) {
+            return invalid(format!("lease {:?}: it must be at least 100 ms", self.lease));
+        }
+        if !self.dedup_window.is_zero() && self.dedup_window < Duration::from_millis(1) {
+            return invalid(format!("dedup_window {:?}: it must be 0 or at least 1 ms", self.dedup_window));
+        }
+        for (name, duration) in durations.into_iter().chain([("dedup_window", self.dedup_window), ("max_age", self.max_age)]) {
+            // Retention alone may be longer than anything that is waited for.
+            let longest = if name == "max_age" { MAX_DURATION * 120 } else { MAX_DURATION };
+            if duration > longest {
+                return invalid(format!("{name} {duration:?}: it must be at most {} days", longest.as_secs() / 86_400));
+            }
+        }
+        within("max_payload", self.max_payload as u64, 1, 512 * 1024 * 1024 - 1)?;
+        within("max_in_flight", self.max_in_flight as u64, 1, 1_000_000)?;
+        within("max_in_flight_bytes", self.max_in_flight_bytes as u64, 1, u64::MAX)?;
+        within("max_dead_letters", self.max_dead_letters, 1, u64::MAX)?;
+        within("hold", self.hold.unwrap_or(1) as u64, 1, u64::MAX)?;
+        self.check_server()
+    }
+
+    /// Refuses settings that say where a server is, or who asks, beside a client that says so.
+    pub(crate) fn check_names_no_server(&self) -> Result<()> {
+        let named = [
+            ("address", !self.addresses.is_empty()),
+            ("database", self.database != 0),
+            ("user", self.user.is_some()),
+            ("password", self.password.is_some()),
+            ("tls", self.tls),
+            ("sentinel", self.sentinel.is_some()),
+            ("cluster", self.cluster),
+        ];
+        match named.into_iter().find(|(_, is_named)| *is_named) {
+            Some((name, _)) => invalid(format!("{name}: the client that was passed in says this already")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_server(&self) -> Result<()> {
+        if self.sentinel.is_some() && self.cluster {
+            return invalid("sentinel and cluster: they exclude each other".to_owned());
+        }
+        if self.sentinel.as_ref().is_some_and(|name| name.trim().is_empty()) {
+            return invalid("sentinel \"\": it must be the name of the master".to_owned());
+        }
+        if self.sentinel.is_none() && (self.sentinel_user.is_some() || self.sentinel_password.is_some()) {
+            return invalid("sentinel_user and sentinel_password: they need sentinel, the name of the master".to_owned());
+        }
+        if self.cluster && self.database != 0 {
+            return invalid(format!("database {}: a cluster has only database 0", self.database));
+        }
+        if self.sentinel.is_none() && !self.cluster && self.addresses.len() > 1 {
+            return invalid(format!(
+                "{} addresses: several are those of Sentinels or of a cluster; set sentinel or cluster, too",
+                self.addresses.len()
+            ));
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return invalid("tls_cert and tls_key: each needs the other".to_owned());
+        }
+        if !self.tls && (self.tls_ca.is_some() || self.tls_cert.is_some()) {
+            return invalid("tls_ca, tls_cert and tls_key: they need an encrypted connection; write rediss://".to_owned());
+        }
+        if self.user.is_some() && self.password.is_none() {
+            return invalid("user: it needs a password".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn invalid<T>(message: String) -> Result<T> {
+    Err(Error::invalid(message).during("connect"))
+}
+
+fn within(name: &str, value: u64, least: u64, most: u64) -> Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let rule = if most == u64::MAX { format!("at least {least}") } else { format!("{least} to {most}") };
+    invalid(format!("{name} {value}: it must be {rule}"))
+}
+
+/// The prefix stands in keys, in hash tags and in patterns of channels.
+fn check_prefix(prefix: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_.:/@+~-".contains(c);
+    if prefix.is_empty() || prefix.len() > 128 || !prefix.chars().all(allowed) {
+        let shown: String = prefix.chars().take(40).collect();
+        return invalid(format!("prefix {shown:?}: it must be 1 to 128 characters of A-Z, a-z, 0-9 and _ . : / @ + ~ -"));
+    }
+    Ok(())
+}
+
+/// Everything but what is secret.
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("addresses", &self.addresses)
+            .field("database", &self.database)
+            .field("user", &self.user.as_ref().map(|_| Secret::SHOWN))
+            .field("password", &self.password)
+            .field("tls", &self.tls)
+            .field("tls_ca", &self.tls_ca)
+            .field("tls_cert", &self.tls_cert)
+            .field("tls_key", &self.tls_key)
+            .field("sentinel", &self.sentinel)
+            .field("sentinel_user", &self.sentinel_user.as_ref().map(|_| Secret::SHOWN))
+            .field("sentinel_password", &self.sentinel_password)
+            .field("cluster", &self.cluster)
+            .field("mode", &self.mode)
+            .field("prefix", &self.prefix)
+            .field("partitions", &self.partitions)
+            .field("dedup_window", &self.dedup_window)
+            .field("idmp", &self.idmp)
+            .field("max_age", &self.max_age)
+            .field("max_msgs", &self.max_msgs)
+            .field("max_dead_letters", &self.max_dead_letters)
+            .field("lease", &self.lease)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("retry_on_connect", &self.retry_on_connect)
+            .field("response_timeout", &self.response_timeout)
+            .field("reconnect_wait", &self.reconnect_wait)
+            .field("max_reconnect_wait", &self.max_reconnect_wait)
+            .field("publish_timeout", &self.publish_timeout)
+            .field("close_timeout", &self.close_timeout)
+            .field("max_in_flight", &self.max_in_flight)
+            .field("max_in_flight_bytes", &self.max_in_flight_bytes)
+            .field("max_payload", &self.max_payload)
+            .field("hold", &self.hold)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_settings_are_refused_by_name() {
+        let config = RedisConfig::default;
+        for (config, name) in [
+            (config().prefix(""), "prefix"),
+            (config().prefix("a{b}"), "prefix"),
+            (config().prefix("a*"), "prefix"),
+            (config().prefix("a".repeat(129)), "prefix"),
+            (config().partitions(0), "partitions 0"),
+            (config().partitions(1025), "partitions 1025"),
+            (config().lease(Duration::ZERO), "lease"),
+            (config().lease(Duration::from_millis(50)), "lease"),
+            (config().publish_timeout(Duration::ZERO), "publish_timeout"),
+            (config().close_timeout(Duration::MAX), "close_timeout"),
+            (config().dedup_window(Duration::MAX), "dedup_window"),
+            (config().dedup_window(Duration::from_nanos(1)), "dedup_window"),
+            (config().max_age(Duration::MAX), "max_age"),
+            (config().max_payload(0), "max_payload"),
+            (config().max_payload(usize::MAX), "max_payload"),
+            (config().max_dead_letters(0), "max_dead_letters"),
+            (config().hold(0), "hold"),
+            (config().sentinel("m").cluster(), "sentinel and cluster"),
+            (config().sentinel(" "), "sentinel"),
+            (config().sentinel_user("u"), "sentinel_user"),
+            (config().cluster().database(1), "database 1"),
+            (config().address("a").address("b"), "2 addresses"),
+            (config().tls().tls_cert("c"), "tls_key"),
+            (config().tls_ca("c"), "rediss://"),
+            (config().user("u"), "password"),
+        ] {
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(name), "{error} does not name {name}");
+        }
+        config().check().unwrap();
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let config = RedisConfig::default().user("alice").password("hunter2").sentinel_user("bob").sentinel_password("hunter3");
+        let shown = format!("{config:?}");
+        for secret in ["alice", "bob", "hunter"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The one connection of a bus on which the server speaks by itself: channels and patterns of channels, and who listens to them.
+//!
+//! Messages are handed on by the task that reads the connection, which never waits: each listener has a bound and counts what it has to
+//! drop. A connection that is lost is made again and everything asked for again; what was sent meanwhile is lost, as Pub/Sub is.
+
+use crate::{connect::Connector, error};
+use eventbus_core::{Result, Retry};
+use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection, cmd};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+use tokio::{sync::Notify, time::Instant};
+
+/// How often a connection on which nothing comes is asked whether it is there.
+const PULSE: Duration = Duration::from_secs(3);
+
+/// What to listen to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Sound {
+    /// One channel.
+    Channel(String),
+    /// All channels that match a pattern, as Redis matches.
+    Pattern(String),
+}
+
+/// Gets what was listened for: what it came by, its channel, and the message.
+pub(crate) trait Listen: Send + Sync + 'static {
+    /// Takes a message. Must not wait.
+    fn hear(&self, by: &Sound, channel: &str, message: Vec<u8>);
+}
+
+pub(crate) struct Ear {
+    connector: Arc<Connector>,
+    again: Retry,
+    listeners: Mutex<HashMap<Sound, Vec<Arc<dyn Listen>>>>,
+    /// Whoever holds this changes what is listened to.
+    connection: tokio::sync::Mutex<Option<MultiplexedConnection>>,
+    lost: Notify,
+    keeper: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Ear {
+    pub(crate) fn new(connector: &Arc<Connector>, again: &Retry) -> Arc<Self> {
+        Arc::new(Self {
+            connector: Arc::clone(connector),
+            again: again.clone(),
+            listeners: Mutex::default(),
+            connection: tokio::sync::Mutex::default(),
+            lost: Notify::new(),
+            keeper: Mutex::default(),
+        })
+    }
+
+    /// Listens. When this returns, what is sent from then on is heard.
+    pub(crate) async fn listen(self: &Arc<Self>, sounds: &[Sound], listener: &Arc<dyn Listen>) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        if let Some(open) = connection.as_mut() {
+            // What was sent before is on its way to others, and is not for this one. A connection that is lost says so below.
+            let _ = open.send_packed_command(&cmd("PING")).await;
+        }
+        let new: Vec<Sound> = {
+            let mut listeners = self.listeners();
+            let new = sounds.iter().filter(|sound| !listeners.contains_key(sound)).cloned().collect();
+            sounds.iter().for_each(|sound| listeners.entry(sound.clone()).or_default().push(Arc::clone(listener)));
+            new
+        };
+        let asked = match connection.as_mut() {
+            Some(open) => ask(open, &new).await,
+            None => self.open().await.map(|open| *connection = Some(open)),
+        };
+        if asked.is_err() {
+            *connection = None;
+            drop(connection);
+            self.forget(sounds, listener);
+        } else {
+            self.keep();
+        }
+        asked
+    }
+
+    /// Listens no more.
+    pub(crate) async fn ignore(&self, sounds: &[Sound], listener: &Arc<dyn Listen>) {
+        let mut connection = self.connection.lock().await;
+        let silent = self.forget(sounds, listener);
+        let Some(open) = connection.as_mut() else { return };
+        for sound in silent {
+            let done = match sound {
+                Sound::Channel(channel) => open.unsubscribe(channel).await,
+                Sound::Pattern(pattern) => open.punsubscribe(pattern).await,
+            };
+            if done.is_err() {
+                // It is made again, and asks for less.
+                self.lost.notify_one();
+                return;
+            }
+        }
+    }
+
+    /// Waits until everything is heard that the server has sent so far.
+    pub(crate) async fn hear_out(&self) -> Result<()> {
+        let Some(mut open) = self.connection.lock().await.clone() else { return Ok(()) };
+        open.send_packed_command(&cmd("PING")).await.map(drop).map_err(|error| error::translate(&error))
+    }
+
+    pub(crate) fn close(&self) {
+        if let Some(keeper) = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            keeper.abort();
+        }
+        if let Ok(mut connection) = self.connection.try_lock() {
+            *connection = None;
+        }
+    }
+
+    /// Returns what nobody listens to any more.
+    fn forget(&self, sounds: &[Sound], listener: &Arc<dyn Listen>) -> Vec<Sound> {
+        let mut listeners = self.listeners();
+        let mut silent = Vec::new();
+        for sound in sounds {
+            let Some(those) = listeners.get_mut(sound) else { continue };
+            if let Some(at) = those.iter().position(|known| Arc::ptr_eq(known, listener)) {
+                those.swap_remove(at);
+            }
+            if those.is_empty() {
+                listeners.remove(sound);
+                silent.push(sound.clone());
+            }
+        }
+        silent
+    }
+
+    /// A new connection that listens to everything.
+    async fn open(self: &Arc<Self>) -> Result<MultiplexedConnection> {
+        let ear = Arc::downgrade(self);
+        let mut open = self.connector.open_receiving(move |info| receive(&ear, info)).await?;
+        let all: Vec<Sound> = self.listeners().keys().cloned().collect();
+        ask(&mut open, &all).await?;
+        Ok(open)
+    }
+
+    /// Keeps the connection, from now on.
+    fn keep(self: &Arc<Self>) {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        if keeper.is_none() {
+            *keeper = Some(tokio::spawn(keep(Arc::downgrade(self))));
+        }
+    }
+
+    fn hand_on(&self, by: &Sound, channel: &str, message: &[u8]) {
+        let listeners = self.listeners().get(by).cloned().unwrap_or_default();
+        for listener in listeners {
+            listener.hear(by, channel, message.to_vec());
+        }
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, HashMap<Sound, Vec<Arc<dyn Listen>>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn ask(open: &mut MultiplexedConnection, sounds: &[Sound]) -> Result<()> {
+    let (mut channels, mut patterns) = (Vec::new(), Vec::new());
+    for sound in sounds {
+        match sound {
+            Sound::Channel(channel) => channels.push(channel),
+            Sound::Pattern(pattern) => patterns.push(pattern),
+        }
+    }
+    let asked = async {
+        if !channels.is_empty() {
+            open.subscribe(channels).await?;
+        }
+        if !patterns.is_empty() {
+            open.psubscribe(patterns).await?;
+        }
+        Ok(())
+    };
+    asked.await.map_err(|error: redis::RedisError| error::translate(&error))
+}
+
+/// Watches over the connection, and makes it again when it is lost.
+async fn keep(ear: Weak<Ear>) {
+    let mut failures = 0;
+    loop {
+        let Some(ear) = ear.upgrade() else { return };
+        let lost = tokio::time::timeout(PULSE, ear.lost.notified()).await.is_ok();
+        let mut connection = ear.connection.lock().await;
+        let there = match connection.as_mut() {
+            Some(_) if lost => false,
+            Some(open) => open.send_packed_command(&cmd("PING")).await.is_ok(),
+            None => false,
+        };
+        if there {
+            failures = 0;
+            continue;
+        }
+        *connection = None;
+        if ear.listeners().is_empty() {
+            continue;
+        }
+        match ear.open().await {
+            Ok(open) => {
+                tracing::info!(target: "eventbus", "listening to Redis again");
+                *connection = Some(open);
+                failures = 0;
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(target: "eventbus", %error, "the connection to listen on was lost, trying again");
+                let next = Instant::now() + ear.again.delay(failures, rand::random());
+                drop(connection);
+                tokio::time::sleep_until(next).await;
+                ear.lost.notify_one();
+            }
+        }
+    }
+}
+
+fn receive(ear: &Weak<Ear>, info: PushInfo) -> Result<(), redis::aio::SendError> {
+    let Some(ear) = ear.upgrade() else { return Err(redis::aio::SendError) };
+    let mut parts = info.data.into_iter().map(|part| match part {
+        Value::BulkString(bytes) => bytes,
+        Value::SimpleString(text) => text.into_bytes(),
+        _ => Vec::new(),
+    });
+    let text = |bytes: Option<Vec<u8>>| bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    match info.kind {
+        PushKind::Disconnection => ear.lost.notify_one(),
+        PushKind::Message => {
+            if let (Some(channel), Some(message)) = (text(parts.next()), parts.next()) {
+                ear.hand_on(&Sound::Channel(channel.clone()), &channel, &message);
+            }
+        }
+        PushKind::PMessage => {
+            if let (Some(pattern), Some(channel), Some(message)) = (text(parts.next()), text(parts.next()), parts.next()) {
+                ear.hand_on(&Sound::Pattern(pattern), &channel, &message);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! A connection that is made again when it is lost.
+
+use crate::{
+    connect::Connector,
+    error,
+    script::{SCRIPTS, Script},
+};
+use eventbus_core::{Result, Retry};
+use redis::{Cmd, Pipeline, RedisError, Value, aio::MultiplexedConnection, cmd};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// One connection for one purpose, to the server that has a key.
+pub(crate) struct Link {
+    connector: Arc<Connector>,
+    key: String,
+    /// For how long the server may keep back an answer because it was asked to wait.
+    patience: Duration,
+    again: Retry,
+    live: Mutex<Option<Live>>,
+    /// What the server called the connection that was lost last.
+    lost: AtomicI64,
+    /// Whoever holds this makes the connection; the others wait for it.
+    making: tokio::sync::Mutex<Making>,
+}
+
+/// A connection that was made.
+#[derive(Clone)]
+pub(crate) struct Live {
+    pub(crate) connection: MultiplexedConnection,
+    /// What the server calls the connection.
+    pub(crate) id: i64,
+    number: u64,
+}
+
+struct Making {
+    failures: u32,
+    not_before: Instant,
+    number: u64,
+}
+
+impl Link {
+    pub(crate) fn new(connector: &Arc<Connector>, key: &str, patience: Duration, again: &Retry) -> Arc<Self> {
+        Arc::new(Self {
+            connector: Arc::clone(connector),
+            key: key.to_owned(),
+            patience,
+            again: again.clone(),
+            live: Mutex::default(),
+            lost: AtomicI64::new(0),
+            making: tokio::sync::Mutex::new(Making { failures: 0, not_before: Instant::now(), number: 0 }),
+        })
+    }
+
+    /// The connection, if there is one.
+    pub(crate) fn live(&self) -> Option<Live> {
+        self.slot().clone()
+    }
+
+    /// The connection. Makes it where there is none, not sooner than the last failure allows.
+    ///
+    /// # Errors
+    /// Why it could not be made.
+    pub(crate) async fn connection(&self) -> Result<Live> {
+        if let Some(live) = self.live() {
+            return Ok(live);
+        }
+        let mut making = self.making.lock().await;
+        if let Some(live) = self.live() {
+            return Ok(live);
+        }
+        tokio::time::sleep_until(making.not_before).await;
+        match self.make(making.number + 1).await {
+            Ok(live) => {
+                *making = Making { failures: 0, not_before: Instant::now(), number: live.number };
+                *self.slot() = Some(live.clone());
+                Ok(live)
+            }
+            Err(error) => {
+                making.failures += 1;
+                making.not_before = Instant::now() + self.again.delay(making.failures, rand::random());
+                Err(error)
+            }
+        }
+    }
+
+    async fn make(&self, number: u64) -> Result<Live> {
+        let mut connection = self.connector.open(&self.key, self.patience).await?;
+        let mut greeting = redis::pipe();
+        greeting.cmd("CLIENT").arg("ID");
+        // A connection that blocks runs no scripts.
+        for script in SCRIPTS.iter().filter(|_| self.patience.is_zero()) {
+            greeting.cmd("SCRIPT").arg("LOAD").arg(script.code());
+        }
+        let answers = connection.send_packed_commands(&greeting, 0, greeting.len()).await.map_err(|error| error::translate(&error))?;
+        // Who may not load scripts hears so when one is needed.
+        let id = answers.into_iter().next().and_then(|id| crate::reply::integer(id).ok()).unwrap_or(0);
+        tracing::debug!(target: "eventbus", key = self.key, "connected to Redis");
+        Ok(Live { connection, id, number })
+    }
+
+    /// Sends a command and waits for its answer.
+    ///
+    /// # Errors
+    /// The client's own, so that what it means can be decided where it is known what was asked. See [`error::translate`].
+    pub(crate) async fn send(&self, command: &Cmd) -> Result<Value, Failed> {
+        let live = self.connection().await.map_err(Failed::Unconnected)?;
+        self.send_on(live, command).await
+    }
+
+    async fn send_on(&self, mut live: Live, command: &Cmd) -> Result<Value, Failed> {
+        let answer = live.connection.send_packed_command(command).await.and_then(Value::extract_error);
+        answer.map_err(|error| self.failed(&live, error))
+    }
+
+    /// Sends commands at once and waits for all answers: one for each.
+    pub(crate) async fn send_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Failed> {
+        let live = self.connection().await.map_err(Failed::Unconnected)?;
+        self.send_all_on(live, commands).await
+    }
+
+    async fn send_all_on(&self, mut live: Live, commands: &Pipeline) -> Result<Vec<Value>, Failed> {
+        let answers = live.connection.send_packed_commands(commands, 0, commands.len()).await;
+        answers.map_err(|error| self.failed(&live, error))
+    }
+
+    /// Runs a script. One that the server does not know is loaded and run again.
+    pub(crate) async fn run(&self, call: &Cmd) -> Result<Value, Failed> {
+        match self.send(call).await {
+            Err(Failed::Answered(error)) if error::is_script_lost(&error) => {
+                self.load_scripts().await?;
+                self.send(call).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Runs several scripts at once on a connection that was made, as [`run`](Self::run) does. What is sent is on its way when this was
+    /// polled once.
+    pub(crate) async fn run_all_on(&self, live: Live, calls: &Pipeline) -> Result<Vec<Value>, Failed> {
+        let answers = self.send_all_on(live, calls).await?;
+        // Either the server knows the scripts or it has forgotten them all.
+        if answers.iter().any(|answer| matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")) {
+            self.load_scripts().await?;
+            return self.send_all(calls).await;
+        }
+        for answer in &answers {
+            if let Value::ServerError(error) = answer
+                && matches!(error.code(), "READONLY" | "MOVED" | "MASTERDOWN")
+            {
+                // The connection leads to a server that is the wrong one by now.
+                self.disconnect();
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn load_scripts(&self) -> Result<(), Failed> {
+        for script in SCRIPTS {
+            self.send(cmd("SCRIPT").arg("LOAD").arg(script.code())).await?;
+        }
+        Ok(())
+    }
+
+    /// What the server calls the connection that was lost last, once.
+    pub(crate) fn take_lost(&self) -> Option<i64> {
+        Some(self.lost.swap(0, Relaxed)).filter(|id| *id != 0)
+    }
+
+    /// Lets go of the connection.
+    pub(crate) fn disconnect(&self) {
+        *self.slot() = None;
+    }
+
+    /// A connection that failed is not used again.
+    fn failed(&self, live: &Live, error: RedisError) -> Failed {
+        if error::ends_connection(&error) {
+            self.drop_connection(live);
+        }
+        Failed::Answered(error)
+    }
+
+    pub(crate) fn drop_connection(&self, failed: &Live) {
+        let mut slot = self.slot();
+        if slot.as_ref().is_some_and(|live| live.number == failed.number) {
+            self.lost.store(failed.id, Relaxed);
+            *slot = None;
+        }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a command has no answer.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// There is no connection: the command was not sent.
+    Unconnected(eventbus_core::Error),
+    /// The server refused, or the connection was lost and what became of the command is unknown.
+    Answered(RedisError),
+}
+
+impl From<Failed> for eventbus_core::Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Unconnected(error) => error,
+            Failed::Answered(error) => error::translate(&error),
+        }
+    }
+}
+
+/// A call of a script with its keys.
+pub(crate) fn call<'a>(script: &Script, keys: impl IntoIterator<Item = &'a str>) -> Cmd {
+    let mut call = Cmd::new();
+    let keys: Vec<&str> = keys.into_iter().collect();
+    call.arg("EVALSHA").arg(script.hash()).arg(keys.len());
+    for key in keys {
+        call.arg(key);
+    }
+    call
+}

@@ -1,0 +1,225 @@
+//! Publishing: what is sent at the same time shares one way to the server and back.
+//!
+//! An event that finds nothing else on its way is sent at once, by its publisher. While answers are awaited, further events gather, and go
+//! together as soon as the lot before them is answered. So one alone waits for nothing, and many are as fast as if they were one.
+
+use crate::{
+    encode::Encoder,
+    link::{Link, Live},
+    trim::Trimmer,
+};
+use eventbus_core::{Error, Event, Result};
+use eventbus_runtime::remote::Stored;
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// How many events go together at the most.
+const MOST: usize = 512;
+/// How many bytes of data they have at the most, unless one event alone has more.
+const MOST_BYTES: usize = 1024 * 1024;
+/// How many events may gather before publishers have to wait.
+const GATHERED: usize = 8192;
+
+/// Sends events to one server.
+pub(crate) struct Publisher {
+    way: Arc<Way>,
+    queue: mpsc::Sender<Job>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// The way to the server and back.
+struct Way {
+    link: Arc<Link>,
+    encoder: Arc<Encoder>,
+    trimmer: Arc<Trimmer>,
+    /// How many events were handed over and are not answered.
+    unanswered: AtomicUsize,
+}
+
+/// An event and its partition, and whom to tell.
+struct Job {
+    post: (Event, u32),
+    answer: oneshot::Sender<Result<Stored>>,
+}
+
+/// The server's answer to an event.
+pub(crate) enum Ack {
+    Alone(Pin<Box<dyn Future<Output = Result<Stored>> + Send>>),
+    Together(oneshot::Receiver<Result<Stored>>),
+    Known(Option<Result<Stored>>),
+}
+
+impl Publisher {
+    pub(crate) fn new(link: Arc<Link>, encoder: Arc<Encoder>, trimmer: Arc<Trimmer>) -> Self {
+        let (queue, jobs) = mpsc::channel(GATHERED);
+        let way = Arc::new(Way { link, encoder, trimmer, unanswered: AtomicUsize::new(0) });
+        let task = tokio::spawn(send_gathered(Arc::clone(&way), jobs));
+        Self { way, queue, task }
+    }
+
+    /// Hands an event over, in the order of the calls.
+    pub(crate) async fn send(&self, event: &Event, partition: u32) -> Result<Ack> {
+        Encoder::check(event)?;
+        let post = (event.clone(), partition);
+        if let Some(live) = self.way.link.live()
+            && self.way.unanswered.compare_exchange(0, 1, SeqCst, SeqCst).is_ok()
+        {
+            return Ok(self.way.send_alone(live, post).await);
+        }
+        self.gather(post).await
+    }
+
+    /// Sends events in their order and waits for all answers. Where nothing else is on its way they go as they are, else with the rest.
+    pub(crate) async fn send_all(&self, posts: Vec<(Event, u32)>) -> Vec<Result<Stored>> {
+        let writable = posts.iter().all(|(event, _)| Encoder::check(event).is_ok());
+        if writable && self.way.unanswered.compare_exchange(0, posts.len(), SeqCst, SeqCst).is_ok() {
+            let _counted = Unanswered(&self.way, posts.len());
+            let mut outcomes = Vec::with_capacity(posts.len());
+            let mut rest = &posts[..];
+            while !rest.is_empty() {
+                let (lot, more) = rest.split_at(fitting(rest.iter().map(|(event, _)| event)));
+                outcomes.extend(self.way.deliver(lot, None).await);
+                rest = more;
+            }
+            return outcomes;
+        }
+        let mut acks = Vec::with_capacity(posts.len());
+        for post in posts {
+            acks.push(match Encoder::check(&post.0) {
+                Ok(()) => self.gather(post).await,
+                Err(error) => Err(error),
+            });
+        }
+        let mut outcomes = Vec::with_capacity(acks.len());
+        for ack in acks {
+            outcomes.push(match ack {
+                Ok(ack) => ack.await,
+                Err(error) => Err(error),
+            });
+        }
+        outcomes
+    }
+
+    async fn gather(&self, post: (Event, u32)) -> Result<Ack> {
+        let (answer, answered) = oneshot::channel();
+        let place = self.queue.reserve().await.map_err(|_| Error::closed("publish"))?;
+        self.way.unanswered.fetch_add(1, SeqCst);
+        place.send(Job { post, answer });
+        Ok(Ack::Together(answered))
+    }
+
+    /// Ends the task. What has gathered is not sent any more.
+    pub(crate) fn close(&self) {
+        self.task.abort();
+        self.way.link.disconnect();
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Way {
+    /// Sends an event without a detour through the task. It is on its way when this returns.
+    async fn send_alone(self: &Arc<Self>, live: Live, post: (Event, u32)) -> Ack {
+        let way = Arc::clone(self);
+        let mut sending: Pin<Box<dyn Future<Output = Result<Stored>> + Send>> = Box::pin(async move {
+            let _counted = Unanswered(&way, 1);
+            let answer = way.deliver(std::slice::from_ref(&post), Some(live)).await.pop();
+            answer.unwrap_or_else(|| Err(Error::closed("publish")))
+        });
+        // Polled once, which hands it to the connection: what is sent after it cannot overtake it.
+        let answer = poll_fn(|cx| match sending.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        match answer.await {
+            Some(answer) => Ack::Known(Some(answer)),
+            None => Ack::Alone(sending),
+        }
+    }
+
+    async fn deliver(&self, posts: &[(Event, u32)], live: Option<Live>) -> Vec<Result<Stored>> {
+        let delivered = async {
+            let encoded = self.encoder.encode(posts)?;
+            let live = match live {
+                Some(live) => live,
+                None => self.link.connection().await?,
+            };
+            let answers = self.link.run_all_on(live, encoded.commands()).await?;
+            Ok(encoded.outcomes(answers))
+        };
+        let outcomes = delivered.await.unwrap_or_else(|error: Error| posts.iter().map(|_| Err(error.clone())).collect());
+        for ((_, partition), outcome) in posts.iter().zip(&outcomes) {
+            if matches!(outcome, Ok(Stored::New)) {
+                self.trimmer.stored(*partition);
+            }
+        }
+        outcomes
+    }
+}
+
+/// Counts events off that were not answered.
+struct Unanswered<'a>(&'a Way, usize);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.unanswered.fetch_sub(self.1, SeqCst);
+    }
+}
+
+/// Sends what has gathered, all of it at once, one lot after the other.
+async fn send_gathered(way: Arc<Way>, mut jobs: mpsc::Receiver<Job>) {
+    let mut gathered = Vec::with_capacity(MOST);
+    loop {
+        if gathered.is_empty() && jobs.recv_many(&mut gathered, MOST).await == 0 {
+            return;
+        }
+        while gathered.len() < MOST
+            && let Ok(job) = jobs.try_recv()
+        {
+            gathered.push(job);
+        }
+        let rest = gathered.split_off(fitting(gathered.iter().map(|job| &job.post.0)));
+        let lot = std::mem::replace(&mut gathered, rest);
+        let _counted = Unanswered(&way, lot.len());
+        let (posts, answers): (Vec<_>, Vec<_>) = lot.into_iter().map(|job| (job.post, job.answer)).unzip();
+        for (answer, outcome) in answers.into_iter().zip(way.deliver(&posts, None).await) {
+            // Whoever does not wait any more is told nothing.
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+/// How many of these may go together, at least one.
+fn fitting<'a>(events: impl Iterator<Item = &'a Event>) -> usize {
+    let mut bytes = 0;
+    let fit = events.take(MOST).take_while(|event| {
+        bytes += event.data().size_hint();
+        bytes <= MOST_BYTES
+    });
+    fit.count().max(1)
+}
+
+impl Future for Ack {
+    type Output = Result<Stored>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let closed = || Err(Error::closed("publish"));
+        match self.get_mut() {
+            Self::Alone(sending) => sending.as_mut().poll(cx),
+            Self::Together(answered) => Pin::new(answered).poll(cx).map(|answer| answer.unwrap_or_else(|_| closed())),
+            Self::Known(answer) => Poll::Ready(answer.take().unwrap_or_else(closed)),
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The one reader of what is new, and those who read along.
+
+mod reader;
+
+pub(crate) use reader::{Next, Reader};
+
+use crate::{
+    entry::{Decoded, Entry, EntryId},
+    error::unavailable,
+    link::{Link, call},
+    names::Names,
+    reply,
+    script::TAIL,
+    source::{
+        Token,
+        group::{BLOCK, Home, position},
+    },
+};
+use eventbus_core::{Error, ErrorKind, Plan, Result, Start};
+use eventbus_runtime::{Reporter, Router};
+use reader::Item;
+use redis::{Value, cmd};
+use slab::Slab;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+/// How many entries are read at once.
+const MOST: usize = 1000;
+
+pub(crate) struct Tail {
+    names: Names,
+    links: Vec<Arc<Link>>,
+    readers: Vec<(Arc<Link>, Vec<u32>)>,
+    reporter: Reporter,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Up to where the tail has read, by partition.
+    positions: Vec<Position>,
+    /// How many entries the tail has read.
+    scanned: u64,
+    along: Slab<Arc<Reader>>,
+    routes: Router<usize>,
+    reading: Vec<tokio::task::JoinHandle<()>>,
+    /// Why there is nothing more to read.
+    failure: Option<Error>,
+    /// Counts how often the streams turned out to be others.
+    generation: u64,
+}
+
+/// A place in a stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Position {
+    id: EntryId,
+    /// How many entries there were ever up to there, where the server tells.
+    passed: Option<u64>,
+}
+
+impl Position {
+    fn pass(&mut self, id: EntryId) {
+        self.id = id;
+        self.passed = self.passed.map(|passed| passed + 1);
+    }
+}
+
+/// What a reader that is behind has read: entries by partition.
+pub(crate) struct Pages {
+    pages: Vec<(u32, Vec<Entry>)>,
+    generation: u64,
+}
+
+/// What the server says of a stream and of what follows a place in it.
+struct Ahead {
+    last: EntryId,
+    follow: u64,
+    is_exact: bool,
+    added: Option<u64>,
+    first: Option<EntryId>,
+}
+
+impl Tail {
+    pub(crate) fn new(home: Home) -> Arc<Self> {
+        Arc::new(Self { names: home.names, links: home.links, readers: home.readers, reporter: home.reporter, state: Mutex::default() })
+    }
+
+    pub(crate) fn partitions(&self) -> u32 {
+        self.names.partitions().end
+    }
+
+    pub(crate) fn stream(&self, partition: u32) -> &str {
+        self.names.stream(partition)
+    }
+
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.state().failure.clone()
+    }
+
+    /// Begins to read along from where the plan says.
+    pub(crate) async fn join(self: &Arc<Self>, plan: &Plan) -> Result<(usize, Arc<Reader>)> {
+        let mut ends = Vec::new();
+        let mut begins = Vec::new();
+        for partition in self.names.partitions() {
+            let start = match &plan.start {
+                Start::New => None,
+                other => Some(position(other)?),
+            };
+            let ahead = self.ahead(partition, Position { id: start.unwrap_or(EntryId::FIRST), passed: None }).await?;
+            let end = Position { id: ahead.last, passed: ahead.added };
+            ends.push(end);
+            begins.push(match start {
+                None => end,
+                Some(id) => Position { id, passed: ahead.added.filter(|_| ahead.is_exact).map(|added| added.saturating_sub(ahead.follow)) },
+            });
+        }
+        let mut state = self.state();
+        if state.along.is_empty() {
+            state.positions = ends;
+            state.failure = None;
+            state.reading = (0..self.readers.len()).map(|reader| tokio::spawn(read_on(Arc::downgrade(self), reader))).collect();
+        }
+        let reader = Arc::new(Reader::new(plan, begins));
+        let place = state.along.insert(Arc::clone(&reader));
+        plan.patterns.iter().for_each(|pattern| state.routes.insert(pattern, place));
+        reader.catch_up_with(&state.positions, state.scanned);
+        Ok((place, reader))
+    }
+
+    pub(crate) fn leave(&self, place: usize) {
+        let mut state = self.state();
+        let Some(reader) = state.along.try_remove(place) else { return };
+        for pattern in reader.patterns() {
+            state.routes.remove(pattern, place);
+        }
+        if state.along.is_empty() {
+            self.stop(&mut state);
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.stop(&mut self.state());
+    }
+
+    fn stop(&self, state: &mut State) {
+        state.reading.drain(..).for_each(|reading| reading.abort());
+        self.readers.iter().for_each(|(link, _)| link.disconnect());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No foreign code runs under this lock, so what it protects is consistent even if a panic poisoned it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reading what is new.
+impl Tail {
+    /// Reads once, and hands over what there is.
+    async fn read(&self, reader: usize) -> Result<()> {
+        let (link, partitions) = &self.readers[reader];
+        let mut command = cmd("XREAD");
+        let block = BLOCK.as_millis() as u64;
+        command.arg("COUNT").arg(MOST).arg("BLOCK").arg(block).arg("STREAMS");
+        for partition in partitions {
+            command.arg(self.stream(*partition));
+        }
+        {
+            let state = self.state();
+            for partition in partitions {
+                command.arg(state.positions[*partition as usize].id.to_string());
+            }
+        }
+        let fresh = link.live().is_none();
+        link.connection().await?;
+        if fresh {
+            self.check_streams(partitions).await?;
+            // The positions may be others now.
+            return Ok(());
+        }
+        let answer = reply::array(link.send(&command).await?)?;
+        if answer.is_empty() {
+            return self.check_streams(partitions).await;
+        }
+        for stream in answer {
+            let (partition, entries) = self.read_stream(stream)?;
+            self.hand_over(partition, entries);
+        }
+        Ok(())
+    }
+
+    fn read_stream(&self, stream: Value) -> Result<(u32, Vec<Entry>)> {
+        let mut parts = reply::array(stream)?.into_iter();
+        let name = reply::text(reply::next(&mut parts)?)?;
+        let entries = reply::array(reply::next(&mut parts)?)?.into_iter().map(Entry::read).collect::<Result<_>>()?;
+        let partition = self.names.partitions().find(|partition| self.stream(*partition) == name);
+        partition.map(|partition| (partition, entries)).ok_or_else(|| unavailable(format!("an answer from an unknown stream {name:?}")))
+    }
+
+    fn hand_over(&self, partition: u32, entries: Vec<Entry>) {
+        // Decoded before the lock is taken.
+        let decoded: Vec<_> = entries.iter().map(|entry| entry.event(self.stream(partition))).collect();
+        let mut state = self.state();
+        let State { positions, scanned, along, routes, .. } = &mut *state;
+        for (entry, event) in entries.into_iter().zip(decoded) {
+            let item = Item { size: entry.size(), event, token: Token { partition, id: entry.id, lease: None } };
+            match target(&item.event, &entry) {
+                Some(event_type) => {
+                    routes.matching(&event_type).into_iter().for_each(|place| along[place].offer(&item, positions, *scanned));
+                }
+                None => along.iter().for_each(|(_, reader)| reader.offer(&item, positions, *scanned)),
+            }
+            positions[partition as usize].pass(entry.id);
+            *scanned += 1;
+        }
+        drop(state);
+    }
+
+    /// Notices streams that are not those that were read before: their ids have gone back.
+    async fn check_streams(&self, partitions: &[u32]) -> Result<()> {
+        for partition in partitions {
+            let position = self.state().positions[*partition as usize];
+            let ahead = self.ahead(*partition, position).await?;
+            if ahead.last >= position.id {
+                continue;
+            }
+            let error =
+                unavailable("the stream is another one, or has lost its newest events: what it holds is delivered from its beginning");
+            let error = error.during("fetch").with("stream", self.stream(*partition)).with("was_at", position.id).with("is_at", ahead.last);
+            tracing::warn!(target: "eventbus", %error, "the ids of a stream have gone back");
+            self.reporter.report(|| error);
+            let mut state = self.state();
+            let beginning = Position { id: EntryId::FIRST, passed: ahead.added.map(|_| 0) };
+            state.positions[*partition as usize] = beginning;
+            state.generation += 1;
+            state.along.iter().for_each(|(_, reader)| reader.begin_again(*partition, beginning));
+        }
+        Ok(())
+    }
+}
+
+/// Reads on for as long as somebody reads along.
+async fn read_on(tail: Weak<Tail>, reader: usize) {
+    let mut failing = false;
+    while let Some(tail) = tail.upgrade() {
+        match tail.read(reader).await {
+            Ok(()) => failing = false,
+            Err(error) if error.is_retryable() => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(target: "eventbus", %error, "reading failed, trying again");
+                    tail.reporter.report(|| error.during("fetch"));
+                }
+                // A connection that does not come about waits by itself; this is for what else may fail.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => {
+                let mut state = tail.state();
+                state.failure = Some(error);
+                state.along.iter().for_each(|(_, reader)| reader.wake());
+                return;
+            }
+        }
+    }
+}
+
+/// The type that decides who gets an entry. `None` where it says none: then everybody does.
+fn target(event: &Decoded, entry: &Entry) -> Option<eventbus_core::EventType> {
+    match event {
+        Ok(event) => Some(event.event_type().clone()),
+        Err(_) => entry.said_type().and_then(|said| eventbus_core::EventType::new(said).ok()),
+    }
+}
+
+/// Reading by oneself.
+impl Tail {
+    /// Reads the next entries from where a reader is.
+    pub(crate) async fn read_from(self: Arc<Self>, reader: Arc<Reader>) -> Result<Pages> {
+        let generation = self.state().generation;
+        let mut pages = Vec::new();
+        for (partition, position) in self.names.partitions().zip(reader.positions()) {
+            let mut command = cmd("XRANGE");
+            let count = reader.room().clamp(1, MOST);
+            command.arg(self.stream(partition)).arg(format!("({}", position.id)).arg("+").arg("COUNT").arg(count);
+            let page = reply::array(self.links[partition as usize].send(&command).await?)?;
+            pages.push((partition, page.into_iter().map(Entry::read).collect::<Result<Vec<_>>>()?));
+        }
+        Ok(Pages { pages, generation })
+    }
+
+    /// Takes in what a reader has read by itself. It goes on with the tail where it has caught up.
+    pub(crate) fn caught(&self, reader: &Reader, pages: Pages) {
+        let state = self.state();
+        if pages.generation != state.generation {
+            return;
+        }
+        for (partition, entries) in pages.pages {
+            for entry in entries {
+                reader.pass(&entry, partition, self.stream(partition));
+            }
+        }
+        reader.catch_up_with(&state.positions, state.scanned);
+    }
+
+    /// Asks how much a reader has before it, and how much retention took.
+    pub(crate) async fn measure(&self, reader: &Reader) -> Result<()> {
+        let (positions, measuring) = {
+            let state = self.state();
+            reader.tally().scanned_to(reader.scanned(state.scanned));
+            (if reader.is_live() { state.positions.clone() } else { reader.positions() }, reader.tally().begin())
+        };
+        let (mut waiting, mut oldest) = (0, None);
+        for (partition, position) in self.names.partitions().zip(positions) {
+            let ahead = self.ahead(partition, position).await?;
+            // A place beyond the end is in another stream, of which all is to come.
+            waiting += if ahead.last < position.id { 1 } else { ahead.follow };
+            oldest = oldest.max(ahead.first.map(EntryId::age));
+            if let (true, Some(added), Some(passed)) = (ahead.is_exact, ahead.added, position.passed) {
+                let lost = added.saturating_sub(ahead.follow).saturating_sub(passed);
+                if lost > 0 && ahead.last >= position.id {
+                    self.lose(reader, partition, position, lost);
+                }
+            }
+        }
+        reader.tally().measured(measuring, waiting, oldest);
+        Ok(())
+    }
+
+    /// Notes how far the tail has got, for those who read along.
+    pub(crate) fn note_scanned(&self, reader: &Reader) {
+        let scanned = self.state().scanned;
+        reader.tally().scanned_to(reader.scanned(scanned));
+    }
+
+    /// Retention removed entries before they were read.
+    fn lose(&self, reader: &Reader, partition: u32, at: Position, lost: u64) {
+        let mut state = self.state();
+        let error = Error::new(ErrorKind::Unavailable, "retention removed events before they were read").retryable(false);
+        let error = error.during("fetch").with("stream", self.stream(partition)).with("events", lost);
+        if reader.is_live() {
+            let position = &mut state.positions[partition as usize];
+            if position.passed.is_none_or(|passed| at.passed.is_some_and(|was| passed < was)) {
+                return;
+            }
+            position.passed = position.passed.map(|passed| passed + lost);
+            state.along.iter().filter(|(_, along)| along.is_live()).for_each(|(_, along)| along.tally().lost_to_retention(lost));
+        } else {
+            reader.lose(partition, lost);
+            reader.tally().lost_to_retention(lost);
+        }
+        tracing::error!(target: "eventbus", %error, "events were lost to retention");
+        self.reporter.report(|| error);
+    }
+
+    async fn ahead(&self, partition: u32, position: Position) -> Result<Ahead> {
+        let mut call = call(&TAIL, [self.stream(partition)]);
+        call.arg(position.id.to_string()).arg(position.passed.map_or(-1, |passed| i64::try_from(passed).unwrap_or(-1)));
+        let mut parts = reply::array(self.links[partition as usize].run(&call).await?)?.into_iter();
+        let last = EntryId::read(&reply::bytes(reply::next(&mut parts)?)?)?;
+        let follow = reply::count(reply::next(&mut parts)?)?;
+        let is_exact = reply::integer(reply::next(&mut parts)?)? == 1;
+        let added = u64::try_from(reply::integer(reply::next(&mut parts)?)?).ok();
+        let first = reply::bytes(reply::next(&mut parts)?)?;
+        let first = if first.is_empty() { None } else { Some(EntryId::read(&first)?) };
+        Ok(Ahead { last, follow, is_exact, added, first })
+    }
+}

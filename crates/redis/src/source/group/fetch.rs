@@ -1,0 +1,422 @@
+//! What a member fetches, and when: a small machine that is polled by the engine.
+//!
+//! What is asked of the server goes on while nobody polls, and its answer is kept. So a fetch that is dropped loses nothing.
+
+use super::member::{Claimed, Member, Read, Wanted};
+use crate::{
+    entry::{Decoded, EntryId},
+    source::{Step, Token},
+};
+use eventbus_core::{Event, Result};
+use eventbus_runtime::{Batch, Fetched, Run, Ticket};
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep};
+
+/// How often a member that waits looks for what others left behind.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many entries are read at once at the most.
+const MOST: usize = 1000;
+
+type Place = (u32, EntryId);
+
+pub(super) struct Fetching {
+    /// What others wait for, come back.
+    returned: VecDeque<Fetched<Token>>,
+    /// What else was fetched and not handed over.
+    stash: VecDeque<Fetched<Token>>,
+    reading: Vec<Option<Step<Result<Read>>>>,
+    claiming: Option<Step<Result<Vec<Claimed>>>>,
+    /// What was lost with a connection is being asked for. Nothing else is until it is there.
+    recovering: Option<Step<Result<Vec<Claimed>>>>,
+    /// Whether an answer was lost, and what it brought with it.
+    is_incomplete: bool,
+    /// Everything that this process has of the group.
+    held: HashSet<Place>,
+    passing: Option<Step<(Vec<Place>, Result<()>)>>,
+    /// What no pattern wants and is still to be acknowledged.
+    unwanted: Vec<Place>,
+    /// What was put back and others wait for, with when it is due.
+    expected: BTreeMap<Place, (Ticket, Instant)>,
+    /// Where the search for members that are silent goes on, by partition. Empty where it rests.
+    cursors: Vec<String>,
+    next_claim: Instant,
+    next_search: Instant,
+    next_passing: Instant,
+    /// How much of what was read was wanted, lately.
+    wanted: f64,
+    /// How many bytes an entry has, lately.
+    size: f64,
+    alarm: Pin<Box<Sleep>>,
+    waker: Option<Waker>,
+    ended: bool,
+}
+
+impl Fetching {
+    pub(super) fn new(member: &Member) -> Self {
+        let now = Instant::now();
+        Self {
+            returned: VecDeque::new(),
+            stash: VecDeque::new(),
+            reading: (0..member.readers()).map(|_| None).collect(),
+            claiming: None,
+            recovering: None,
+            is_incomplete: false,
+            held: HashSet::new(),
+            passing: None,
+            unwanted: Vec::new(),
+            expected: BTreeMap::new(),
+            cursors: (0..member.partitions()).map(|_| String::new()).collect(),
+            next_claim: now,
+            next_search: now,
+            next_passing: now,
+            wanted: 1.0,
+            size: 0.0,
+            alarm: Box::pin(tokio::time::sleep_until(now)),
+            waker: None,
+            ended: false,
+        }
+    }
+
+    /// Hands over what there is, or goes on fetching. With a `max` of 0 only what others wait for is wanted.
+    pub(super) fn poll(&mut self, member: &Arc<Member>, max: usize, cx: &mut Context<'_>) -> Poll<Result<Fetched<Token>>> {
+        loop {
+            if self.ended {
+                return Poll::Pending;
+            }
+            if let Some(fetched) = self.take(max) {
+                return Poll::Ready(Ok(fetched));
+            }
+            self.begin(member, max);
+            let mut moved = self.poll_passing(cx);
+            moved |= match self.poll_recovering(member, cx) {
+                Poll::Ready(Ok(())) => true,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => false,
+            };
+            moved |= match self.poll_claiming(member, cx) {
+                Poll::Ready(Ok(())) => true,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => false,
+            };
+            moved |= match self.poll_reading(member, cx) {
+                Poll::Ready(Ok(())) => true,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => false,
+            };
+            if moved {
+                continue;
+            }
+            let wake = self.wake_at(max);
+            if self.alarm.deadline() != wake {
+                self.alarm.as_mut().reset(wake);
+            }
+            if self.alarm.as_mut().poll(cx).is_pending() {
+                self.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn take(&mut self, max: usize) -> Option<Fetched<Token>> {
+        if let Some(returned) = self.returned.pop_front() {
+            return Some(returned);
+        }
+        if max == 0 {
+            return None;
+        }
+        match self.stash.pop_front()? {
+            Fetched::Run(mut run) => {
+                if let Some(rest) = run.split_off(max) {
+                    self.stash.push_front(Fetched::Run(rest));
+                }
+                Some(Fetched::Run(run))
+            }
+            other => Some(other),
+        }
+    }
+
+    /// Begins what is due and not under way.
+    fn begin(&mut self, member: &Arc<Member>, max: usize) {
+        let now = Instant::now();
+        if self.passing.is_none() && !self.unwanted.is_empty() && now >= self.next_passing {
+            self.passing = Some(Box::pin(Arc::clone(member).pass_over(std::mem::take(&mut self.unwanted))));
+        }
+        if self.is_incomplete && self.recovering.is_none() && self.claiming.is_none() {
+            self.recovering = Some(Box::pin(Arc::clone(member).recover(self.held.clone())));
+        }
+        if self.is_incomplete {
+            return;
+        }
+        if self.claiming.is_none() && now >= self.claim_at(max) {
+            if now >= self.next_search {
+                self.next_search = now + (member.lease() / 3).max(Duration::from_millis(100));
+                self.cursors.iter_mut().filter(|cursor| cursor.is_empty()).for_each(|cursor| "-".clone_into(cursor));
+            }
+            let wanted = (0..member.partitions()).map(|partition| self.want(partition, max, now)).collect();
+            self.claiming = Some(Box::pin(Arc::clone(member).claim(wanted)));
+        }
+        // What is taken over is older than what is new, so it comes first.
+        if max > 0 && self.claiming.is_none() {
+            for reader in 0..self.reading.len() {
+                if self.reading[reader].is_none() {
+                    let count = self.count(member, max);
+                    self.reading[reader] = Some(Box::pin(Arc::clone(member).read(reader, count)));
+                }
+            }
+        }
+    }
+
+    /// When to look for what is to be taken over.
+    fn claim_at(&self, max: usize) -> Instant {
+        let returns = self.expected.values().map(|(_, due)| *due).min();
+        match (returns, max) {
+            (Some(due), 0) => due,
+            (None, 0) => Instant::now() + LOOK,
+            (Some(due), _) => due.min(self.next_claim),
+            (None, _) => self.next_claim,
+        }
+    }
+
+    fn wake_at(&self, max: usize) -> Instant {
+        let claim = if self.claiming.is_some() { Instant::now() + LOOK } else { self.claim_at(max) };
+        if self.unwanted.is_empty() || self.passing.is_some() { claim } else { claim.min(self.next_passing) }
+    }
+
+    fn want(&self, partition: u32, room: usize, now: Instant) -> Wanted {
+        let own = self.expected.range((partition, EntryId::FIRST)..).take_while(|((of, _), _)| *of == partition);
+        let own = own.filter(|(_, (_, due))| *due <= now).map(|((_, id), _)| *id).collect();
+        Wanted { partition, room, cursor: self.cursors[partition as usize].clone(), own }
+    }
+
+    /// How many entries to ask for, so that about `max` of them are wanted, and their bytes fit the buffer.
+    fn count(&self, member: &Member, max: usize) -> usize {
+        let readers = self.reading.len().max(1);
+        let share = max.div_ceil(readers);
+        let sifted = (share as f64 / self.wanted.clamp(0.002, 1.0)).ceil() as usize;
+        let fitting = (member.plan().buffer_bytes as f64 / self.size.max(1.0)) as usize;
+        sifted.min(fitting).clamp(1, MOST)
+    }
+
+    fn poll_passing(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(Poll::Ready((entries, outcome))) = self.passing.as_mut().map(|step| step.as_mut().poll(cx)) else { return false };
+        self.passing = None;
+        if outcome.is_ok() {
+            entries.iter().for_each(|place| {
+                self.held.remove(place);
+            });
+        } else {
+            self.unwanted.extend(entries);
+        }
+        if let Err(error) = outcome {
+            tracing::debug!(target: "eventbus", %error, "what no pattern wants could not be acknowledged, trying again");
+            self.next_passing = Instant::now() + LOOK;
+        }
+        true
+    }
+
+    fn poll_claiming(&mut self, member: &Arc<Member>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Some(Poll::Ready(claimed)) = self.claiming.as_mut().map(|step| step.as_mut().poll(cx)) else { return Poll::Pending };
+        self.claiming = None;
+        self.next_claim = Instant::now() + LOOK;
+        self.is_incomplete |= claimed.is_err();
+        for claimed in claimed? {
+            if let Some(next) = claimed.next {
+                self.next_claim = self.next_claim.min(Instant::now() + next);
+            }
+            if !claimed.cursor.is_empty() {
+                self.next_claim = Instant::now();
+            }
+            self.cursors[claimed.partition as usize].clone_from(&claimed.cursor);
+            self.take_over(member, claimed);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_recovering(&mut self, member: &Arc<Member>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Some(Poll::Ready(recovered)) = self.recovering.as_mut().map(|step| step.as_mut().poll(cx)) else { return Poll::Pending };
+        self.recovering = None;
+        for recovered in recovered? {
+            self.take_over(member, recovered);
+        }
+        self.is_incomplete = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn take_over(&mut self, member: &Member, claimed: Claimed) {
+        let Claimed { partition, entries, elsewhere, lease, .. } = claimed;
+        for id in elsewhere {
+            if let Some((ticket, _)) = self.expected.remove(&(partition, id)) {
+                self.returned.push_back(Fetched::Elsewhere(ticket));
+            }
+        }
+        let mut ready = Ready::default();
+        for (entry, attempt) in entries {
+            let token = Token { partition, id: entry.id, lease: Some(Arc::clone(&lease)) };
+            if !self.held.insert((partition, entry.id)) {
+                // A read that went on meanwhile has brought it.
+                continue;
+            }
+            let ticket = self.expected.remove(&(partition, entry.id)).map(|(ticket, _)| ticket);
+            let Some(event) = member.sift(&entry, partition) else {
+                self.unwanted.push((partition, entry.id));
+                continue;
+            };
+            member.tally.fetched(1);
+            match (event, ticket) {
+                (Ok(event), None) => ready.push(event, token, attempt),
+                (Ok(event), ticket) => self.returned.push_back(Fetched::Run(Run::one(event, token, attempt).with_ticket(ticket))),
+                (Err((event, error)), ticket) => {
+                    ready.cut();
+                    let run = Run::one(event, token, attempt).with_ticket(ticket);
+                    ready.done.push(Fetched::Undecodable(run, error));
+                }
+            }
+        }
+        self.stash.extend(ready.into_fetched());
+    }
+
+    fn poll_reading(&mut self, member: &Arc<Member>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut moved = Poll::Pending;
+        for reader in 0..self.reading.len() {
+            let Some(Poll::Ready(read)) = self.reading[reader].as_mut().map(|step| step.as_mut().poll(cx)) else { continue };
+            self.reading[reader] = None;
+            self.is_incomplete |= read.is_err();
+            self.take_in(member, read?);
+            moved = Poll::Ready(Ok(()));
+        }
+        moved
+    }
+
+    fn take_in(&mut self, member: &Member, read: Read) {
+        let mut ready = Ready::default();
+        let (mut all, mut wanted, mut bytes) = (0usize, 0usize, 0usize);
+        for (partition, entries) in read.entries {
+            for entry in entries {
+                if !self.held.insert((partition, entry.id)) {
+                    // It was asked for again while this read went on.
+                    continue;
+                }
+                all += 1;
+                bytes += entry.size();
+                match member.sift(&entry, partition) {
+                    Some(event) => {
+                        wanted += 1;
+                        ready.read(event, Token { partition, id: entry.id, lease: Some(Arc::clone(&read.lease)) });
+                    }
+                    None => self.unwanted.push((partition, entry.id)),
+                }
+            }
+        }
+        if all > 0 {
+            let smooth = |known: f64, now: f64| known + (now - known) * 0.5;
+            self.wanted = smooth(self.wanted, wanted as f64 / all as f64);
+            self.size = smooth(self.size, bytes as f64 / all as f64);
+        }
+        member.tally.fetched(wanted as u64);
+        self.stash.extend(ready.into_fetched());
+    }
+
+    /// Deliveries are this process's no more.
+    pub(super) fn let_go<'a>(&mut self, tokens: impl Iterator<Item = &'a Token>) {
+        for token in tokens {
+            self.held.remove(&(token.partition, token.id));
+        }
+    }
+
+    /// Deliveries were put back for a while. Those with a ticket come back to this member first.
+    pub(super) fn expect<'a>(&mut self, tokens: impl Iterator<Item = &'a Token>, due: Instant, ticket: Option<Ticket>) {
+        self.next_claim = self.next_claim.min(due);
+        if let Some(ticket) = ticket {
+            self.expected.extend(tokens.map(|token| ((token.partition, token.id), (ticket, due))));
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// What was fetched and not handed over.
+    pub(super) fn waiting(&self) -> Vec<Run<Token>> {
+        let runs = self.returned.iter().chain(&self.stash).filter_map(|fetched| match fetched {
+            Fetched::Run(run) | Fetched::Undecodable(run, _) => Some(run.clone()),
+            _ => None,
+        });
+        runs.collect()
+    }
+
+    /// Forgets a delivery that this member has lost, if it waits here.
+    pub(super) fn forget(&mut self, lost: &Run<Token>) -> bool {
+        let at = lost.range().start;
+        let here = |fetched: &Fetched<Token>| match fetched {
+            Fetched::Run(run) | Fetched::Undecodable(run, _) => Arc::ptr_eq(run.batch(), lost.batch()) && run.range().contains(&at),
+            _ => false,
+        };
+        for queue in [&mut self.returned, &mut self.stash] {
+            let Some(place) = queue.iter().position(here) else { continue };
+            if let Some(Fetched::Run(run)) = queue.remove(place) {
+                // What is left of the run, on both sides.
+                for rest in [run.range().start..at, at + 1..run.range().end].into_iter().rev().filter(|rest| !rest.is_empty()) {
+                    queue.insert(place, Fetched::Run(Run::new(Arc::clone(run.batch()), rest, run.attempt())));
+                }
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Fetches nothing more. Returns the reads that wait at the server.
+    pub(super) fn end(&mut self) -> Vec<(usize, Step<Result<Read>>)> {
+        self.ended = true;
+        self.claiming = None;
+        self.recovering = None;
+        self.passing = None;
+        let reading = self.reading.iter_mut().enumerate();
+        reading.filter_map(|(reader, step)| Some((reader, step.take()?))).collect()
+    }
+}
+
+/// Deliveries on their way into runs: those that stand together and are on the same attempt become one.
+#[derive(Default)]
+struct Ready {
+    done: Vec<Fetched<Token>>,
+    open: Vec<(Event, Token)>,
+    attempt: u32,
+}
+
+impl Ready {
+    fn read(&mut self, event: Decoded, token: Token) {
+        match event {
+            Ok(event) => self.push(event, token, 1),
+            Err((event, error)) => {
+                self.cut();
+                self.done.push(Fetched::Undecodable(Run::one(event, token, 1), error));
+            }
+        }
+    }
+
+    fn push(&mut self, event: Event, token: Token, attempt: u32) {
+        if attempt != self.attempt {
+            self.cut();
+            self.attempt = attempt;
+        }
+        self.open.push((event, token));
+    }
+
+    fn cut(&mut self) {
+        if !self.open.is_empty() {
+            let batch: Batch<Token> = self.open.drain(..).collect();
+            let places = 0..batch.places();
+            self.done.push(Fetched::Run(Run::new(Arc::new(batch), places, self.attempt)));
+        }
+    }
+
+    fn into_fetched(mut self) -> Vec<Fetched<Token>> {
+        self.cut();
+        self.done
+    }
+}
