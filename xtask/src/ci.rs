@@ -1,6 +1,7 @@
 //! Everything that a change must pass.
 
 use crate::{
+    bench,
     command::{Run, cargo, root},
     debian::SUITE,
     features::{Flags, flags},
@@ -16,12 +17,14 @@ pub(crate) fn run(steps: &mut Steps) -> Result<(), Failed> {
     setup::run(steps)?;
     steps.run("format", &cargo("fmt --all --check"))?;
     steps.run("format of fuzz", &cargo("fmt --manifest-path fuzz/Cargo.toml --check"))?;
+    steps.run("format of bench", &cargo("fmt --manifest-path bench/Cargo.toml --check"))?;
     steps.run("lints", &strict("clippy --workspace --all-targets --all-features"))?;
     steps.run("lints of fuzz", &strict("clippy --manifest-path fuzz/Cargo.toml --all-targets"))?;
     steps.run("documentation", &cargo("doc --workspace --all-features --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
     each_feature_alone(steps)?;
     // The very command that the README names.
     steps.run("test", &cargo("xtask test"))?;
+    bench::costs(steps)?;
     containers(steps)?;
     demo(steps)
 }
@@ -64,8 +67,8 @@ fn containers(steps: &mut Steps) -> Result<(), Failed> {
             .env("EVENTBUS_TEST_NATS_IMAGE", &images.nats)
             .env("EVENTBUS_TEST_REDIS_IMAGE", &images.redis)
     };
-    steps.run("servers in containers", &in_containers("test -p eventbus-testing --all-features --test servers"))?;
-    // All features as in the tests before, so that nothing is built anew.
+    // The workspace with all features, as in the tests before, so that nothing is built anew.
+    steps.run("servers in containers", &in_containers("test --workspace --all-features --test servers"))?;
     let suites = "test --workspace --all-features --test conformance -- ";
     let core = "::publish:: ::routing:: ::settlement:: ::retries:: ::dead_letters::";
     steps.run("suites in containers", &in_containers(&format!("{suites}{core}")))

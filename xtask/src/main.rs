@@ -1,5 +1,6 @@
 //! The tasks of this workspace, as `cargo xtask <task>`. `cargo xtask --help` lists them.
 
+mod bench;
 mod ci;
 mod command;
 mod debian;
@@ -23,8 +24,9 @@ Tasks:
   test                     Set up, then run every test: unit, integration and documentation tests, examples, seeds of the fuzz targets
   test --matrix            Run the suites of the backends against every server that this machine can get, and print a table
   images [--suite trixie]  Make images of the servers from a suite of Debian, for places without a container registry
-  ci                       Everything that a change must pass: formatting, lints, documentation, each feature, the tests, the tests in
-                           containers, the demo
+  ci                       Everything that a change must pass: formatting, lints, documentation, each feature, the tests, the costs of
+                           an event, the tests in containers, the demo
+  bench [FILTER] [OPTION…] Measure beside the raw clients and the peers; --json, --quick, --report and --list are its options
   soak [OPTION…]           Publish steadily for minutes while the server is restarted again and again; --help names the options
 
 Each step prints its command and its time. The first that fails ends the task with its name and the command to repeat it.
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         ["images"] => perform("images", |steps| images::run(steps, debian::SUITE)),
         ["images", "--suite", suite] if debian::is_suite(suite) => perform("images", |steps| images::run(steps, suite)),
         ["ci"] => perform("ci", ci::run),
+        ["bench", ref options @ ..] => perform("bench", |steps| bench::run(steps, options)),
         ["soak", ref options @ ..] => perform("soak", |steps| soak::run(steps, options)),
         [task @ ("setup" | "test" | "images" | "ci"), ref rest @ ..] => wrong_usage(&format!("{task} does not take {:?}", rest.join(" "))),
         [name, ..] => wrong_usage(&format!("there is no task {name:?}")),

@@ -49,8 +49,10 @@ enum Outcome {
 /// A server that cannot be had is no failure, but is named; that there is none at all is one.
 pub(crate) fn run(steps: &mut Steps) -> Result<(), Failed> {
     setup::run(steps)?;
-    // Once, so that a suite's time is its own, and so that a mistake is told once.
-    steps.run("build", &cargo("test --no-run -p eventbus-nats -p eventbus-redis --all-features"))?;
+    // Before, so that a suite's time is its own, and so that a mistake is told once.
+    for suite in [NATS.suite, REDIS.suite] {
+        steps.run(&format!("build {suite}"), &tests(suite).arg("--no-run"))?;
+    }
     let rows: Vec<Row> = ENTRIES.iter().map(perform).collect();
     report(&rows);
     let failed = |how: &str, repeat: String| Failed { step: "matrix".to_owned(), how: how.to_owned(), repeat };
@@ -69,8 +71,7 @@ fn perform(entry: &Entry) -> Row {
         Ok(server) => server,
         Err(why) => return Row { server: entry.server.to_owned(), suite, outcome: Outcome::NotAvailable(why) },
     };
-    let run = cargo("test --all-features -p")
-        .arg(suite)
+    let run = tests(suite)
         .env("EVENTBUS_TEST_SERVERS", "binary")
         .env("EVENTBUS_TEST_NATS_URL", "")
         .env("EVENTBUS_TEST_REDIS_URL", "")
@@ -83,6 +84,10 @@ fn perform(entry: &Entry) -> Row {
         Err(_) => Outcome::Failed(since.elapsed(), run),
     };
     Row { server: name, suite, outcome }
+}
+
+fn tests(suite: &str) -> Run {
+    cargo("test --all-features --no-fail-fast -p").arg(suite)
 }
 
 fn report(rows: &[Row]) {

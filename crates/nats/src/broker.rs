@@ -18,7 +18,7 @@ use eventbus_runtime::{
     Backlog, Buried, Fetched, Progress, Run, Settled, Source,
     remote::{Broker, Figures, Stored},
 };
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 /// A server, and how it is used.
 pub(crate) struct NatsBroker {
@@ -32,7 +32,7 @@ pub(crate) struct NatsBroker {
 
 enum Kind {
     JetStream(Box<JetStream>),
-    Core(Core),
+    Core(Box<Core>),
 }
 
 impl NatsBroker {
@@ -44,7 +44,7 @@ impl NatsBroker {
             }
             Mode::Core => {
                 let (core, capabilities) = Core::new(link.clone(), config);
-                (Kind::Core(core), capabilities)
+                (Kind::Core(Box::new(core)), capabilities)
             }
         };
         Ok(Self { replies: Replies::new(link.clone()), link, is_own, kind, capabilities })
@@ -133,7 +133,7 @@ impl Broker for NatsBroker {
             },
             Kind::JetStream(_) => {}
             Kind::Core(_) => {
-                health.warnings.push("mode=core keeps nothing: whoever is not subscribed when an event is published misses it".to_owned())
+                health.warnings.push("mode=core keeps nothing: whoever is not subscribed when an event is published misses it".to_owned());
             }
         }
         Ok(health)
@@ -214,8 +214,8 @@ impl Source for NatsSource {
         each!(self, source => source.sequence(token))
     }
 
-    fn measure(&self) -> impl Future<Output = Result<()>> + Send {
-        async move { each!(self, source => Source::measure(&**source).await) }
+    async fn measure(&self) -> Result<()> {
+        each!(self, source => Source::measure(&**source).await)
     }
 
     fn progress(&self) -> &Progress {

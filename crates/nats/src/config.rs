@@ -1,8 +1,14 @@
 //! Settings of a NATS bus.
 
+mod check;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::{check::MIN_WINDOW, server::Server};
+
 use crate::{NatsBus, credentials::Credentials};
-use eventbus_core::{Error, EventType, MAX_DURATION, Result};
-use eventbus_runtime::url::BusUrl;
+use eventbus_core::{Error, Result};
 use std::{fmt, path::PathBuf, time::Duration};
 
 /// How the bus uses the server.
@@ -88,14 +94,6 @@ pub struct NatsConfig {
     pub(crate) max_payload: Option<usize>,
     pub(crate) max_in_flight: usize,
     pub(crate) max_in_flight_bytes: usize,
-}
-
-/// The address of one server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Server {
-    pub(crate) tls: bool,
-    pub(crate) host: String,
-    pub(crate) port: u16,
 }
 
 /// What a connection by TLS needs.
@@ -399,160 +397,6 @@ impl NatsConfig {
     }
 }
 
-impl NatsConfig {
-    /// The name of the stream.
-    pub(crate) fn stream_name(&self) -> String {
-        self.stream.name.clone().unwrap_or_else(|| {
-            let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c.to_ascii_uppercase() } else { '_' };
-            self.prefix.chars().map(allowed).collect()
-        })
-    }
-
-    /// The servers, or the default one.
-    pub(crate) fn addresses(&self) -> Vec<Server> {
-        if self.servers.is_empty() {
-            return vec![Server { tls: false, host: "127.0.0.1".to_owned(), port: DEFAULT_PORT }];
-        }
-        self.servers.clone()
-    }
-
-    pub(crate) fn check(&self) -> Result<()> {
-        if let Some(fault) = &self.fault {
-            return Err(fault.clone());
-        }
-        EventType::new(&self.prefix)
-            .map_err(|_| invalid("prefix", &self.prefix, "it must be tokens of letters, digits and _:/@+~- with dots between"))?;
-        let inbox =
-            self.inbox_prefix.split('.').all(|token| !token.is_empty() && !token.contains(|c: char| c.is_whitespace() || "*>".contains(c)));
-        if !inbox {
-            return Err(invalid("inbox_prefix", &self.inbox_prefix, "it must be a subject without wildcards"));
-        }
-        self.check_durations()?;
-        self.check_counts()?;
-        self.check_stream()?;
-        self.credentials.check()?;
-        match (&self.tls.cert_file, &self.tls.key_file) {
-            (Some(_), None) => Err(Error::invalid("tls_cert: it needs tls_key, its private key")),
-            (None, Some(_)) => Err(Error::invalid("tls_key: it needs tls_cert, its certificate")),
-            _ => Ok(()),
-        }
-    }
-
-    fn check_durations(&self) -> Result<()> {
-        for (name, duration, least) in [
-            ("connect_timeout", self.connect_timeout, 1),
-            ("reconnect_wait", self.reconnect_wait, 1),
-            ("ping_interval", self.ping_interval, 100),
-            ("publish_timeout", self.publish_timeout, 1),
-            ("close_timeout", self.close_timeout, 1),
-            ("lease", self.lease, 500),
-        ] {
-            if duration < Duration::from_millis(least) {
-                return Err(invalid(name, format_args!("{duration:?}"), &format!("it must be at least {least} ms")));
-            }
-            if duration > MAX_DURATION {
-                return Err(invalid(name, format_args!("{duration:?}"), "it must be at most 30 days"));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_counts(&self) -> Result<()> {
-        for (name, value) in [
-            ("max_payload", self.max_payload),
-            ("hold", self.hold),
-            ("max_in_flight", Some(self.max_in_flight)),
-            ("max_in_flight_bytes", Some(self.max_in_flight_bytes)),
-            ("max_reconnects", self.max_reconnects),
-        ] {
-            if value == Some(0) {
-                return Err(invalid(name, 0, "it must be at least 1"));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_stream(&self) -> Result<()> {
-        let name = self.stream_name();
-        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if name.is_empty() || name.len() > 200 || !name.chars().all(allowed) {
-            return Err(invalid("stream", name, "it must be letters, digits, '_' and '-', at most 200"));
-        }
-        let StreamSettings { max_age, max_bytes, max_msgs, replicas, dedup_window, max_dead_letters, .. } = &self.stream;
-        if replicas.is_some_and(|replicas| !(1..=5).contains(&replicas)) {
-            return Err(invalid("replicas", replicas.unwrap_or_default(), "it must be 1 to 5"));
-        }
-        for (name, count) in [("max_bytes", max_bytes), ("max_msgs", max_msgs), ("max_dead_letters", max_dead_letters)] {
-            if count.is_some_and(|count| i64::try_from(count).is_err()) {
-                return Err(invalid(name, count.unwrap_or_default(), "it must fit into 63 bits"));
-            }
-        }
-        if *max_dead_letters == Some(0) {
-            return Err(invalid("max_dead_letters", 0, "it must be at least 1"));
-        }
-        let century = Duration::from_secs(100 * 365 * 24 * 3600);
-        if max_age.is_some_and(|age| age > century || !age.is_zero() && age < MIN_WINDOW) {
-            return Err(invalid("max_age", format_args!("{:?}", max_age.unwrap_or_default()), "it must be 0, or 100 ms to 100 years"));
-        }
-        let Some(window) = *dedup_window else { return Ok(()) };
-        if window < MIN_WINDOW {
-            return Err(invalid("dedup_window", format_args!("{window:?}"), "it must be at least 100 ms"));
-        }
-        let age = max_age.unwrap_or(crate::stream::MAX_AGE);
-        if !age.is_zero() && window > age {
-            return Err(invalid(
-                "dedup_window",
-                format_args!("{window:?}"),
-                &format!("it must be no longer than max_age, which is {age:?}"),
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// The shortest dedup window that a server takes.
-pub(crate) const MIN_WINDOW: Duration = Duration::from_millis(100);
-/// The port of a server that says none.
-pub(crate) const DEFAULT_PORT: u16 = 4222;
-
-fn invalid(name: &str, value: impl fmt::Display, rule: &str) -> Error {
-    Error::invalid(format!("{name} {value}: {rule}"))
-}
-
-impl Server {
-    /// Reads an address, or several with commas between.
-    fn read(url: &str) -> Result<Vec<Self>> {
-        let url = BusUrl::parse(url)?;
-        let servers = Self::of(&url)?;
-        if url.user().is_some() || !matches!(url.path(), "" | "/") {
-            return Err(Error::invalid(
-                "server: it must be an address alone, such as nats://host:4222; use the methods of the builder for the rest",
-            ));
-        }
-        url.finish()?;
-        Ok(servers)
-    }
-
-    /// The servers that a URL names.
-    pub(crate) fn of(url: &BusUrl) -> Result<Vec<Self>> {
-        let tls = match url.scheme() {
-            "nats" => false,
-            "tls" => true,
-            other => return Err(Error::invalid(format!("scheme {other}: it must be nats or tls")).during("connect")),
-        };
-        if url.hosts().is_empty() {
-            return Err(Error::invalid("a URL needs a host, as in nats://127.0.0.1:4222").during("connect"));
-        }
-        Ok(url.hosts().iter().map(|(host, port)| Self { tls, host: host.clone(), port: port.unwrap_or(DEFAULT_PORT) }).collect())
-    }
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}:{}", if self.tls { "tls" } else { "nats" }, self.host, self.port)
-    }
-}
-
 impl fmt::Debug for NatsConfig {
     /// Shows no secrets: what says who we are shows itself without them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -582,6 +426,3 @@ impl fmt::Debug for NatsConfig {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -139,7 +139,9 @@ fn is_tls(error: &async_nats::ConnectError) -> bool {
             return true;
         }
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+        if let Some(inner) = inner
+            && inner.is::<rustls::Error>()
+        {
             return true;
         }
         cause = error.source();

@@ -96,7 +96,7 @@ fn usage(info: &StreamInfo) -> Vec<String> {
 
 /// Whether a version is older than `major.minor`. One that cannot be read is not.
 pub(crate) fn is_before(version: &str, major: u64, minor: u64) -> bool {
-    let mut numbers = version.trim_start_matches('v').split('.').map(|number| number.parse::<u64>());
+    let mut numbers = version.trim_start_matches('v').split('.').map(str::parse::<u64>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(found_major)), Some(Ok(found_minor))) => (found_major, found_minor) < (major, minor),
         _ => false,

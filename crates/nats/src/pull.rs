@@ -41,6 +41,7 @@ struct Open {
 }
 
 /// What asking has brought.
+#[expect(clippy::large_enum_variant, reason = "nearly all are messages, and each would need a box")]
 pub(crate) enum Pulled {
     Message(Message, Place),
     /// The request is over, or lost with its connection.

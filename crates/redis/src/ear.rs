@@ -56,8 +56,9 @@ impl Ear {
     /// Listens. When this returns, what is sent from then on is heard.
     pub(crate) async fn listen(self: &Arc<Self>, sounds: &[Sound], listener: &Arc<dyn Listen>) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        if let Some(open) = connection.as_mut() {
-            // What was sent before is on its way to others, and is not for this one. A connection that is lost says so below.
+        let heard_by_others = sounds.iter().any(|sound| self.listeners().contains_key(sound));
+        if let Some(open) = connection.as_mut().filter(|_| heard_by_others) {
+            // What was sent before is on its way to those, and is not for this one. A connection that is lost says so below.
             let _ = open.send_packed_command(&cmd("PING")).await;
         }
         let new: Vec<Sound> = {

@@ -31,11 +31,15 @@ pub(crate) struct Letters {
 
 /// Where a letter stands.
 #[derive(Debug, Clone)]
-pub(crate) struct Place(EntryId);
+pub(crate) struct Place {
+    id: EntryId,
+    /// Where the letters ended when the first of those were read that this one is among.
+    end: EntryId,
+}
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(&self.id, f)
     }
 }
 
@@ -97,13 +101,20 @@ impl LetterStore for Letters {
 
     async fn page(&self, after: Option<&Place>, max: usize) -> Result<Vec<(Place, DeadLetter)>> {
         let mut from = after.map_or_else(|| "-".to_owned(), |place| format!("({place}"));
+        let end = match after {
+            Some(place) => place.end,
+            None => match self.last().await? {
+                Some(last) => last,
+                None => return Ok(Vec::new()),
+            },
+        };
         loop {
             let mut command = cmd("XRANGE");
-            command.arg(self.names.letters()).arg(&from).arg("+").arg("COUNT").arg(max);
+            command.arg(self.names.letters()).arg(&from).arg(end.to_string()).arg("COUNT").arg(max);
             let entries = reply::array(self.link.send(&command).await?)?;
             let entries = entries.into_iter().map(Entry::read).collect::<Result<Vec<_>>>()?;
             let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(Vec::new()) };
-            let page: Vec<_> = entries.iter().filter_map(|entry| Some((Place(entry.id), self.read(entry)?))).collect();
+            let page: Vec<_> = entries.iter().filter_map(|entry| Some((Place { id: entry.id, end }, self.read(entry)?))).collect();
             if !page.is_empty() {
                 return Ok(page);
             }
@@ -126,6 +137,11 @@ impl LetterStore for Letters {
 }
 
 impl Letters {
+    async fn last(&self) -> Result<Option<EntryId>> {
+        let newest = self.link.send(cmd("XREVRANGE").arg(self.names.letters()).arg("+").arg("-").arg("COUNT").arg(1)).await?;
+        reply::array(newest)?.into_iter().next().map(|entry| Ok(Entry::read(entry)?.id)).transpose()
+    }
+
     fn read(&self, entry: &Entry) -> Option<DeadLetter> {
         let letter = entry.event(&self.names.letters()).map_err(|(_, error)| error).and_then(|event| DeadLetter::from_event(&event));
         letter.inspect_err(|error| tracing::warn!(target: "eventbus", %error, "a dead letter cannot be read and is passed over")).ok()

@@ -2,22 +2,23 @@
 
 use crate::{
     connect::Connector,
-    error,
+    error::{self, unavailable},
     script::{SCRIPTS, Script},
 };
 use eventbus_core::{Result, Retry};
 use redis::{Cmd, Pipeline, RedisError, Value, aio::MultiplexedConnection, cmd};
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicI64, Ordering::Relaxed},
     },
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 /// One connection for one purpose, to the server that has a key.
 pub(crate) struct Link {
+    me: Weak<Self>,
     connector: Arc<Connector>,
     key: String,
     /// For how long the server may keep back an answer because it was asked to wait.
@@ -26,8 +27,7 @@ pub(crate) struct Link {
     live: Mutex<Option<Live>>,
     /// What the server called the connection that was lost last.
     lost: AtomicI64,
-    /// Whoever holds this makes the connection; the others wait for it.
-    making: tokio::sync::Mutex<Making>,
+    making: Mutex<Making>,
 }
 
 /// A connection that was made.
@@ -42,19 +42,23 @@ pub(crate) struct Live {
 struct Making {
     failures: u32,
     not_before: Instant,
-    number: u64,
+    /// How many connections were made.
+    made: u64,
+    /// Tells what becomes of the connection that is being made.
+    attempt: Option<watch::Receiver<Option<Result<Live>>>>,
 }
 
 impl Link {
     pub(crate) fn new(connector: &Arc<Connector>, key: &str, patience: Duration, again: &Retry) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             connector: Arc::clone(connector),
             key: key.to_owned(),
             patience,
             again: again.clone(),
             live: Mutex::default(),
             lost: AtomicI64::new(0),
-            making: tokio::sync::Mutex::new(Making { failures: 0, not_before: Instant::now(), number: 0 }),
+            making: Mutex::new(Making { failures: 0, not_before: Instant::now(), made: 0, attempt: None }),
         })
     }
 
@@ -68,26 +72,24 @@ impl Link {
     /// # Errors
     /// Why it could not be made.
     pub(crate) async fn connection(&self) -> Result<Live> {
-        if let Some(live) = self.live() {
-            return Ok(live);
-        }
-        let mut making = self.making.lock().await;
-        if let Some(live) = self.live() {
-            return Ok(live);
-        }
-        tokio::time::sleep_until(making.not_before).await;
-        match self.make(making.number + 1).await {
-            Ok(live) => {
-                *making = Making { failures: 0, not_before: Instant::now(), number: live.number };
-                *self.slot() = Some(live.clone());
-                Ok(live)
+        let mut told = {
+            let mut making = self.making();
+            if let Some(live) = self.live() {
+                return Ok(live);
             }
-            Err(error) => {
-                making.failures += 1;
-                making.not_before = Instant::now() + self.again.delay(making.failures, rand::random());
-                Err(error)
+            match &making.attempt {
+                Some(attempt) => attempt.clone(),
+                None => {
+                    let (teller, told) = watch::channel(None);
+                    making.attempt = Some(told.clone());
+                    // A task of its own: of those who wait for it, any may wait no more, or not be polled for a while.
+                    tokio::spawn(attempt(self.me.clone(), making.not_before, teller));
+                    told
+                }
             }
-        }
+        };
+        let outcome = told.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        outcome.unwrap_or_else(|| Err(unavailable("connecting was interrupted")))
     }
 
     async fn make(&self, number: u64) -> Result<Live> {
@@ -194,9 +196,36 @@ impl Link {
         }
     }
 
+    fn making(&self) -> MutexGuard<'_, Making> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn slot(&self) -> MutexGuard<'_, Option<Live>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes a connection once, when it is time, and tells everybody who waits for it.
+async fn attempt(link: Weak<Link>, not_before: Instant, teller: watch::Sender<Option<Result<Live>>>) {
+    tokio::time::sleep_until(not_before).await;
+    let Some(link) = link.upgrade() else { return };
+    let number = link.making().made + 1;
+    let made = link.make(number).await;
+    {
+        let mut making = link.making();
+        making.attempt = None;
+        match &made {
+            Ok(live) => {
+                (making.failures, making.made) = (0, number);
+                *link.slot() = Some(live.clone());
+            }
+            Err(_) => {
+                making.failures += 1;
+                making.not_before = Instant::now() + link.again.delay(making.failures, rand::random());
+            }
+        }
+    }
+    teller.send_replace(Some(made));
 }
 
 /// Why a command has no answer.

@@ -47,3 +47,28 @@ mod streams {
 mod pubsub {
     eventbus_testing::conformance!(super::PUBSUB);
 }
+
+mod stressed {
+    use super::{PUBSUB, Redis, STREAMS};
+    use eventbus_testing::conformance;
+    use std::sync::Arc;
+
+    /// How many copies of each case run at once.
+    const COPIES: usize = 3;
+
+    fn stress(fixture: Redis) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+        let failed = runtime.block_on(conformance::stress(Arc::new(fixture), COPIES));
+        assert!(failed.is_empty(), "{failed:#?}");
+    }
+
+    #[test]
+    fn copies_at_once_keep_every_promise_on_streams() {
+        stress(STREAMS);
+    }
+
+    #[test]
+    fn copies_at_once_keep_every_promise_on_pubsub() {
+        stress(PUBSUB);
+    }
+}

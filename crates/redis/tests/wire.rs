@@ -87,7 +87,7 @@ async fn what_is_no_event_is_one_letter_and_goes_back_as_it_was() {
     bus.subscribe(Subscribe::to("a"), Arc::new(two.clone())).await.unwrap();
     let mut client = client(&common::address().await).await;
     let stream = format!("{name}:0");
-    let _: String = ask(&mut client, cmd("XADD").arg(&stream).arg("*").arg("hello").arg(&[255, 0][..]).arg("data").arg("d")).await;
+    let _: String = ask(&mut client, cmd("XADD").arg(&stream).arg("*").arg("hello").arg(&[255_u8, 0][..]).arg("data").arg("d")).await;
     bus.publish(numbered(1)).await.unwrap();
     one.wait(1).await;
     two.wait(2).await;

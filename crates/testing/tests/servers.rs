@@ -424,6 +424,33 @@ mod redis {
     }
 }
 
+/// What the environment says of servers.
+mod environment {
+    use std::{env, process::Command};
+
+    /// What a test says that starts a server with a variable set.
+    fn told(name: &str, value: &str) -> String {
+        let mut test = Command::new(env::current_exe().unwrap());
+        test.args(["--exact", "nats::without_jetstream_there_is_none"]).env("EVENTBUS_TEST_SERVERS", "binary").env(name, value);
+        let output = test.output().unwrap();
+        assert!(!output.status.success(), "{name}={value} was ignored");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    #[tokio::test]
+    async fn what_names_no_server_fails_the_test_and_is_named() {
+        for (name, value) in [
+            ("EVENTBUS_TEST_NATS_BINARY", "/no/such/server"),
+            // A file, and no program.
+            ("EVENTBUS_TEST_NATS_BINARY", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
+            ("EVENTBUS_TEST_SERVERS", "borrowed"),
+        ] {
+            let told = told(name, value);
+            assert!(told.contains(name) && told.contains(value), "{name}={value}: {told}");
+        }
+    }
+}
+
 /// What becomes of servers when the tests are killed.
 mod orphans {
     use super::*;

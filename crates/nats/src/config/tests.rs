@@ -1,6 +1,6 @@
 use super::*;
 
-fn refused(config: NatsConfig) -> String {
+fn refused(config: &NatsConfig) -> String {
     config.check().unwrap_err().to_string()
 }
 
@@ -58,7 +58,7 @@ fn bad_settings_are_refused_by_name() {
         (config().server("nats://u:p@x"), "server"),
         (config().server("nats:"), "host"),
     ] {
-        let error = refused(config);
+        let error = refused(&config);
         assert!(error.contains(name), "{error} does not name {name}");
     }
     config().max_age(Duration::ZERO).dedup_window(Duration::from_secs(48 * 3600)).check().unwrap();
@@ -67,8 +67,8 @@ fn bad_settings_are_refused_by_name() {
 #[test]
 fn no_secret_is_shown() {
     let config = NatsConfig::default().user("carla", "hunter2").token("hunter3");
-    let shown = format!("{config:?} {}", refused(config.clone()));
+    let shown = format!("{config:?} {}", refused(&config));
     assert!(!shown.contains("hunter"), "{shown}");
-    let error = refused(NatsConfig::default().server("nats://carla:hunter2@ho st"));
+    let error = refused(&NatsConfig::default().server("nats://carla:hunter2@ho st"));
     assert!(!error.contains("hunter"), "{error}");
 }

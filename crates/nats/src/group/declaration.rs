@@ -148,7 +148,7 @@ mod tests {
         Plan::new(subscribe, &Capabilities::all("nats"), "h").unwrap()
     }
 
-    fn info(config: ConsumerConfig) -> ConsumerInfo {
+    fn info(config: &ConsumerConfig) -> ConsumerInfo {
         let place = serde_json::json!({ "consumer_seq": 0, "stream_seq": 0 });
         let figures = serde_json::json!({
             "name": config.name, "created": "2026-01-01T00:00:00Z", "config": config, "delivered": place, "ack_floor": place,
@@ -161,7 +161,7 @@ mod tests {
     fn a_group_is_the_same_in_other_words_and_another_with_other_settings() {
         let declared = |subscribe: Subscribe| Declaration::of(&plan(subscribe), "g");
         let first = declared(Subscribe::to(["a.*", "b"]));
-        let kept = info(first.consumer(DeliverPolicy::New, Vec::new(), Duration::from_secs(30)));
+        let kept = info(&first.consumer(DeliverPolicy::New, Vec::new(), Duration::from_secs(30)));
         declared(Subscribe::to(["b", "a.*", "b"]).buffer(7)).check(&kept).unwrap();
         for (other, name) in [
             (declared(Subscribe::to("a.*")), "patterns: wanted a.*, found a.*,b"),
@@ -181,8 +181,8 @@ mod tests {
         let declared = |n: usize| Declaration::of(&plan(Subscribe::to(patterns(n))), "g");
         let kept = declared(100).consumer(DeliverPolicy::New, Vec::new(), Duration::from_secs(30));
         assert!(kept.description.len() <= DESCRIPTION, "{}", kept.description.len());
-        declared(100).check(&info(kept.clone())).unwrap();
-        assert!(declared(101).check(&info(kept)).is_err());
+        declared(100).check(&info(&kept)).unwrap();
+        assert!(declared(101).check(&info(&kept)).is_err());
     }
 
     #[test]
@@ -190,14 +190,14 @@ mod tests {
         let mut consumer =
             Declaration::of(&plan(Subscribe::to("a")), "g").consumer(DeliverPolicy::New, Vec::new(), Duration::from_secs(30));
         consumer.description = "somebody's".to_owned();
-        assert!(Declaration::of(&plan(Subscribe::to("a")), "g").check(&info(consumer)).is_err());
+        assert!(Declaration::of(&plan(Subscribe::to("a")), "g").check(&info(&consumer)).is_err());
     }
 
     #[test]
     fn what_the_server_filters_need_not_be_filtered_again() {
         let found = |subjects: &[&str]| {
             let subjects = subjects.iter().map(|subject| (*subject).to_owned()).collect();
-            info(Declaration::of(&plan(Subscribe::to("a")), "g").consumer(DeliverPolicy::New, subjects, Duration::from_secs(30)))
+            info(&Declaration::of(&plan(Subscribe::to("a")), "g").consumer(DeliverPolicy::New, subjects, Duration::from_secs(30)))
         };
         for (patterns, filters, expected) in [
             (&["a.*"][..], &["p.a.*"][..], Some(true)),

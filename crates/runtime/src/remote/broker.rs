@@ -107,6 +107,9 @@ pub trait LetterStore: Send + Sync + 'static {
 
     /// The next letters after a place, or the first: at most `max`. An empty page is the end. What cannot be read as a letter is passed over.
     ///
+    /// Pages that follow one another end where the log ended when the first of them was read: what is redriven may fail at once and become
+    /// a letter again, for ever.
+    ///
     /// # Errors
     /// Those of the connection.
     fn page(&self, after: Option<&Self::Place>, max: usize) -> impl Future<Output = Result<Vec<(Self::Place, DeadLetter)>>> + Send;

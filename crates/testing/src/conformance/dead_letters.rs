@@ -171,6 +171,20 @@ pub(super) async fn two_redrives_at_once_deliver_once(story: Story) -> Outcome {
     Outcome::Done
 }
 
+pub(super) async fn a_redrive_of_what_fails_again_ends(story: Story) -> Outcome {
+    let bus = bus!(story);
+    needs!(bus, redelivery, dead_letters);
+    let broken = Probe::with(|_, _| async { Err(HandlerError::reject("broken")) });
+    subscribe(&*bus, "a", &broken).await;
+    publish_numbers(&*bus, "a", 0..5).await;
+    all(&*bus, &broken, 5).await;
+    let redrive = bus.dead_letters().unwrap().redrive(DeadLetterFilter::all());
+    assert_eq!(soon("the end of the redrive", redrive).await.unwrap(), 5, "what becomes a letter meanwhile is not meant");
+    all(&*bus, &broken, 10).await;
+    assert_eq!(letters(&*bus).await.len(), 5);
+    Outcome::Done
+}
+
 pub(super) async fn no_pattern_matches_dead_letters(story: Story) -> Outcome {
     let bus = bus!(story);
     needs!(bus, dead_letters);

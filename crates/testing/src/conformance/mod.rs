@@ -148,6 +148,7 @@ macro_rules! for_each_conformance_case {
                 14 a_dead_letter_is_filtered_and_removed
                 14 redriving_delivers_again_under_the_same_id
                 14 two_redrives_at_once_deliver_once
+                14 a_redrive_of_what_fails_again_ends
                 14 no_pattern_matches_dead_letters
                 14 a_dead_letter_can_be_published_under_a_type
                 14 a_discarded_event_is_counted_and_gone

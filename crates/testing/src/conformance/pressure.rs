@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Gate, Probe, Seen};
 use eventbus_core::{Bus, Event, Overflow, Payload, Subscribe};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub(super) async fn a_full_buffer_holds_publishers(story: Story) -> Outcome {
     queued!(story);
@@ -111,7 +111,9 @@ pub(super) async fn a_slow_subscription_delays_no_other(story: Story) -> Outcome
     let gate = Gate::new();
     let (slow, fast) = (Probe::held(&gate), Probe::new());
     let overflow = if bus.capabilities().drops { Overflow::DropNewest } else { Overflow::Block };
-    subscribe(&*bus, Subscribe::to("a").buffer(500).overflow(overflow), &slow).await;
+    // Its handler waits for all of the others, which may take long where much else is going on.
+    let held = Subscribe::to("a").buffer(500).overflow(overflow).timeout(Duration::from_secs(600));
+    subscribe(&*bus, held, &slow).await;
     subscribe(&*bus, Subscribe::to("a").buffer(500), &fast).await;
     publish_numbers(&*bus, "a", 0..400).await;
     // All of the others arrive while the first handler of the slow one still waits.

@@ -107,8 +107,7 @@ impl Container {
             .with_mount(Mount::bind_mount(&directory, &directory))
             .with_network("host");
         let started = docker::run(async move { request.start().await });
-        let container =
-            started.map_err(|error| format!("no container of {}:{} can be started: {error}", self.image.name, self.image.tag))?;
+        let container = started.map_err(|error| format!("no container of {} can be started: {error}", self.image))?;
         let watch = Watch::over(container.id(), &self.directory);
         Ok(Made { container: Arc::new(container), _watch: watch })
     }
@@ -187,7 +186,7 @@ mod tests {
     #[test]
     fn an_image_is_named_with_its_registry_and_tag() {
         for (reference, name, tag) in [
-            ("docker.io/library/nats:2.12", "docker.io/library/nats", "2.12"),
+            ("registry.test/team/nats:2.12", "registry.test/team/nats", "2.12"),
             ("localhost:5000/redis", "localhost:5000/redis", "latest"),
             ("localhost:5000/redis:8", "localhost:5000/redis", "8"),
         ] {

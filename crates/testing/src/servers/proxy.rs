@@ -179,6 +179,8 @@ async fn serve(mut client: TcpStream, target: SocketAddr, mut sky: watch::Receiv
     };
     let Some(mut server) = server else { return abort(&client) };
     tokio::select! {
+        // What was held back until the storm does not get through because the weather is fair right after it.
+        biased;
         _ = &mut storm => {
             traffic.resets.fetch_add(1, SeqCst);
             abort(&client);

@@ -31,7 +31,7 @@ pub(super) static NATS: Kind = Kind {
     address: "EVENTBUS_TEST_NATS_URL",
     binary: "EVENTBUS_TEST_NATS_BINARY",
     image: "EVENTBUS_TEST_NATS_IMAGE",
-    official: "docker.io/library/nats:2-alpine",
+    official: "nats:2-alpine",
     apt: "nats-server",
     brew: "nats-server",
 };
@@ -41,7 +41,7 @@ pub(super) static REDIS: Kind = Kind {
     address: "EVENTBUS_TEST_REDIS_URL",
     binary: "EVENTBUS_TEST_REDIS_BINARY",
     image: "EVENTBUS_TEST_REDIS_IMAGE",
-    official: "docker.io/library/redis:8-alpine",
+    official: "redis:8-alpine",
     apt: "redis-server",
     brew: "redis",
 };
@@ -84,8 +84,9 @@ pub(super) fn find(kind: &Kind) -> Result<Found, String> {
 
 fn binary(kind: &Kind) -> Result<Option<PathBuf>, String> {
     if let Some(named) = variable(kind.binary) {
-        let program = PathBuf::from(&named);
-        return if program.is_file() { Ok(Some(program)) } else { Err(format!("{}={named:?} is no file", kind.binary)) };
+        // A server is started in its own directory.
+        let program = std::path::absolute(&named).ok().filter(|program| is_executable(program));
+        return program.map(Some).ok_or_else(|| format!("{}={named:?} is no program", kind.binary));
     }
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(FOLDERS.iter().map(PathBuf::from));

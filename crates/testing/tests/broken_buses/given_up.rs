@@ -134,6 +134,28 @@ fn a_bus_whose_redrives_do_not_know_of_each_other() {
     caught(twofold, "dead_letters::two_redrives_at_once_deliver_once", "right: 50");
 }
 
+/// What is redriven is redriven again when it fails again.
+struct NeverEndsARedrive;
+
+#[async_trait]
+impl Fault for NeverEndsARedrive {
+    async fn redrive(&self, bus: &Arc<dyn Bus>, filter: DeadLetterFilter) -> Result<usize> {
+        let mut all = 0;
+        loop {
+            match bus.dead_letters()?.redrive(filter.clone()).await? {
+                0 => return Ok(all),
+                redriven => all += redriven,
+            }
+            eventbus_testing::settle(&**bus, Duration::from_secs(10)).await?;
+        }
+    }
+}
+
+#[test]
+fn a_bus_that_redrives_what_fails_again() {
+    caught(|| NeverEndsARedrive, "dead_letters::a_redrive_of_what_fails_again_ends", "the end of the redrive did not come");
+}
+
 struct DeliversDeadLetters;
 
 #[async_trait]

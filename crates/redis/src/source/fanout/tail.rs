@@ -58,6 +58,8 @@ pub(crate) struct Position {
     id: EntryId,
     /// How many entries there were ever up to there, where the server tells.
     passed: Option<u64>,
+    /// How many of them retention had removed before they were read.
+    missed: u64,
 }
 
 impl Position {
@@ -65,12 +67,24 @@ impl Position {
         self.id = id;
         self.passed = self.passed.map(|passed| passed + 1);
     }
+
+    fn miss(&mut self, lost: u64) {
+        self.passed = self.passed.map(|passed| passed + lost);
+        self.missed += lost;
+    }
 }
 
 /// What a reader that is behind has read: entries by partition.
 pub(crate) struct Pages {
-    pages: Vec<(u32, Vec<Entry>)>,
+    pages: Vec<Page>,
     generation: u64,
+}
+
+struct Page {
+    partition: u32,
+    entries: Vec<Entry>,
+    /// How many entries there were ever up to its end, where it is the last for now and the server tells.
+    passed: Option<u64>,
 }
 
 /// What the server says of a stream and of what follows a place in it.
@@ -108,12 +122,16 @@ impl Tail {
                 Start::New => None,
                 other => Some(position(other)?),
             };
-            let ahead = self.ahead(partition, Position { id: start.unwrap_or(EntryId::FIRST), passed: None }).await?;
-            let end = Position { id: ahead.last, passed: ahead.added };
+            let ahead = self.ahead(partition, Position { id: start.unwrap_or(EntryId::FIRST), ..Position::default() }).await?;
+            let end = Position { id: ahead.last, passed: ahead.added, missed: 0 };
             ends.push(end);
             begins.push(match start {
                 None => end,
-                Some(id) => Position { id, passed: ahead.added.filter(|_| ahead.is_exact).map(|added| added.saturating_sub(ahead.follow)) },
+                Some(id) => Position {
+                    id,
+                    missed: 0,
+                    passed: ahead.added.filter(|_| ahead.is_exact).map(|added| added.saturating_sub(ahead.follow)),
+                },
             });
         }
         let mut state = self.state();
@@ -231,7 +249,7 @@ impl Tail {
             tracing::warn!(target: "eventbus", %error, "the ids of a stream have gone back");
             self.reporter.report(|| error);
             let mut state = self.state();
-            let beginning = Position { id: EntryId::FIRST, passed: ahead.added.map(|_| 0) };
+            let beginning = Position { passed: ahead.added.map(|_| 0), ..Position::default() };
             state.positions[*partition as usize] = beginning;
             state.generation += 1;
             state.along.iter().for_each(|(_, reader)| reader.begin_again(*partition, beginning));
@@ -283,7 +301,14 @@ impl Tail {
             let count = reader.room().clamp(1, MOST);
             command.arg(self.stream(partition)).arg(format!("({}", position.id)).arg("+").arg("COUNT").arg(count);
             let page = reply::array(self.links[partition as usize].send(&command).await?)?;
-            pages.push((partition, page.into_iter().map(Entry::read).collect::<Result<Vec<_>>>()?));
+            let entries = page.into_iter().map(Entry::read).collect::<Result<Vec<_>>>()?;
+            let mut passed = None;
+            if entries.len() < count && position.passed.is_some() {
+                let end = entries.last().map_or(position.id, |entry| entry.id);
+                let ahead = self.ahead(partition, Position { id: end, ..Position::default() }).await?;
+                passed = ahead.added.filter(|_| ahead.is_exact).map(|added| added.saturating_sub(ahead.follow));
+            }
+            pages.push(Page { partition, entries, passed });
         }
         Ok(Pages { pages, generation })
     }
@@ -294,9 +319,16 @@ impl Tail {
         if pages.generation != state.generation {
             return;
         }
-        for (partition, entries) in pages.pages {
+        for Page { partition, entries, passed } in pages.pages {
             for entry in entries {
                 reader.pass(&entry, partition, self.stream(partition));
+            }
+            let known = reader.positions()[partition as usize].passed;
+            if let (Some(passed), Some(known)) = (passed, known)
+                && passed > known
+            {
+                reader.lose(partition, passed - known);
+                self.tell_of_loss(partition, passed - known);
             }
         }
         reader.catch_up_with(&state.positions, state.scanned);
@@ -334,20 +366,26 @@ impl Tail {
 
     /// Retention removed entries before they were read.
     fn lose(&self, reader: &Reader, partition: u32, at: Position, lost: u64) {
-        let mut state = self.state();
-        let error = Error::new(ErrorKind::Unavailable, "retention removed events before they were read").retryable(false);
-        let error = error.during("fetch").with("stream", self.stream(partition)).with("events", lost);
         if reader.is_live() {
+            let mut state = self.state();
             let position = &mut state.positions[partition as usize];
-            if position.passed.is_none_or(|passed| at.passed.is_some_and(|was| passed < was)) {
+            if position.missed != at.missed {
+                // Somebody else has noticed it at the same time.
                 return;
             }
-            position.passed = position.passed.map(|passed| passed + lost);
+            position.miss(lost);
             state.along.iter().filter(|(_, along)| along.is_live()).for_each(|(_, along)| along.tally().lost_to_retention(lost));
-        } else {
+        } else if reader.positions()[partition as usize].missed == at.missed {
             reader.lose(partition, lost);
-            reader.tally().lost_to_retention(lost);
+        } else {
+            return;
         }
+        self.tell_of_loss(partition, lost);
+    }
+
+    fn tell_of_loss(&self, partition: u32, lost: u64) {
+        let error = Error::new(ErrorKind::Unavailable, "retention removed events before they were read").retryable(false);
+        let error = error.during("fetch").with("stream", self.stream(partition)).with("events", lost);
         tracing::error!(target: "eventbus", %error, "events were lost to retention");
         self.reporter.report(|| error);
     }

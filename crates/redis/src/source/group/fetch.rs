@@ -2,15 +2,19 @@
 //!
 //! What is asked of the server goes on while nobody polls, and its answer is kept. So a fetch that is dropped loses nothing.
 
-use super::member::{Claimed, Member, Read, Wanted};
+use super::{
+    member::Member,
+    reading::{Claimed, Read, Wanted},
+    ready::Ready,
+};
 use crate::{
-    entry::{Decoded, EntryId},
+    entry::EntryId,
     source::{Step, Token},
 };
-use eventbus_core::{Event, Result};
-use eventbus_runtime::{Batch, Fetched, Run, Ticket};
+use eventbus_core::Result;
+use eventbus_runtime::{Fetched, Run, Ticket};
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -20,10 +24,14 @@ use tokio::time::{Instant, Sleep};
 
 /// How often a member that waits looks for what others left behind.
 const LOOK: Duration = Duration::from_secs(1);
+/// Longer than anything takes that is under way.
+const LONG: Duration = Duration::from_secs(3600);
 /// How many entries are read at once at the most.
 const MOST: usize = 1000;
 
 type Place = (u32, EntryId);
+/// Deliveries, each with its attempt.
+pub(super) type Held = HashMap<Place, u32>;
 
 pub(super) struct Fetching {
     /// What others wait for, come back.
@@ -37,7 +45,7 @@ pub(super) struct Fetching {
     /// Whether an answer was lost, and what it brought with it.
     is_incomplete: bool,
     /// Everything that this process has of the group.
-    held: HashSet<Place>,
+    held: Held,
     passing: Option<Step<(Vec<Place>, Result<()>)>>,
     /// What no pattern wants and is still to be acknowledged.
     unwanted: Vec<Place>,
@@ -67,7 +75,7 @@ impl Fetching {
             claiming: None,
             recovering: None,
             is_incomplete: false,
-            held: HashSet::new(),
+            held: Held::new(),
             passing: None,
             unwanted: Vec::new(),
             expected: BTreeMap::new(),
@@ -155,6 +163,8 @@ impl Fetching {
         }
         if self.claiming.is_none() && now >= self.claim_at(max) {
             if now >= self.next_search {
+                // What got lost in a way that nobody noticed is looked for, too.
+                self.is_incomplete = true;
                 self.next_search = now + (member.lease() / 3).max(Duration::from_millis(100));
                 self.cursors.iter_mut().filter(|cursor| cursor.is_empty()).for_each(|cursor| "-".clone_into(cursor));
             }
@@ -258,7 +268,7 @@ impl Fetching {
         let mut ready = Ready::default();
         for (entry, attempt) in entries {
             let token = Token { partition, id: entry.id, lease: Some(Arc::clone(&lease)) };
-            if !self.held.insert((partition, entry.id)) {
+            if self.held.insert((partition, entry.id), attempt) == Some(attempt) {
                 // A read that went on meanwhile has brought it.
                 continue;
             }
@@ -272,9 +282,7 @@ impl Fetching {
                 (Ok(event), None) => ready.push(event, token, attempt),
                 (Ok(event), ticket) => self.returned.push_back(Fetched::Run(Run::one(event, token, attempt).with_ticket(ticket))),
                 (Err((event, error)), ticket) => {
-                    ready.cut();
-                    let run = Run::one(event, token, attempt).with_ticket(ticket);
-                    ready.done.push(Fetched::Undecodable(run, error));
+                    ready.put(Fetched::Undecodable(Run::one(event, token, attempt).with_ticket(ticket), error));
                 }
             }
         }
@@ -298,7 +306,7 @@ impl Fetching {
         let (mut all, mut wanted, mut bytes) = (0usize, 0usize, 0usize);
         for (partition, entries) in read.entries {
             for entry in entries {
-                if !self.held.insert((partition, entry.id)) {
+                if self.held.insert((partition, entry.id), 1) == Some(1) {
                     // It was asked for again while this read went on.
                     continue;
                 }
@@ -323,17 +331,30 @@ impl Fetching {
     }
 
     /// Deliveries are this process's no more.
-    pub(super) fn let_go<'a>(&mut self, tokens: impl Iterator<Item = &'a Token>) {
-        for token in tokens {
-            self.held.remove(&(token.partition, token.id));
+    pub(super) fn let_go(&mut self, run: &Run<Token>) {
+        for (_, token) in run.iter() {
+            // What was put back may have come back already, on its next attempt.
+            let place = (token.partition, token.id);
+            if self.held.get(&place) == Some(&run.attempt()) {
+                self.held.remove(&place);
+            }
         }
     }
 
+    /// Deliveries are about to be put back, and others will wait for them. They may be back before it is known here that they are.
+    pub(super) fn announce(&mut self, run: &Run<Token>, ticket: Ticket) {
+        let later = Instant::now() + LONG;
+        self.expected.extend(run.iter().map(|(_, token)| ((token.partition, token.id), (ticket, later))));
+    }
+
     /// Deliveries were put back for a while. Those with a ticket come back to this member first.
-    pub(super) fn expect<'a>(&mut self, tokens: impl Iterator<Item = &'a Token>, due: Instant, ticket: Option<Ticket>) {
+    pub(super) fn expect(&mut self, run: &Run<Token>, due: Instant, ticket: Option<Ticket>) {
         self.next_claim = self.next_claim.min(due);
-        if let Some(ticket) = ticket {
-            self.expected.extend(tokens.map(|token| ((token.partition, token.id), (ticket, due))));
+        for (_, token) in run.iter() {
+            // What came back already is expected no more.
+            if let (Some(ticket), Some(expected)) = (ticket, self.expected.get_mut(&(token.partition, token.id))) {
+                *expected = (ticket, due);
+            }
         }
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -377,46 +398,5 @@ impl Fetching {
         self.passing = None;
         let reading = self.reading.iter_mut().enumerate();
         reading.filter_map(|(reader, step)| Some((reader, step.take()?))).collect()
-    }
-}
-
-/// Deliveries on their way into runs: those that stand together and are on the same attempt become one.
-#[derive(Default)]
-struct Ready {
-    done: Vec<Fetched<Token>>,
-    open: Vec<(Event, Token)>,
-    attempt: u32,
-}
-
-impl Ready {
-    fn read(&mut self, event: Decoded, token: Token) {
-        match event {
-            Ok(event) => self.push(event, token, 1),
-            Err((event, error)) => {
-                self.cut();
-                self.done.push(Fetched::Undecodable(Run::one(event, token, 1), error));
-            }
-        }
-    }
-
-    fn push(&mut self, event: Event, token: Token, attempt: u32) {
-        if attempt != self.attempt {
-            self.cut();
-            self.attempt = attempt;
-        }
-        self.open.push((event, token));
-    }
-
-    fn cut(&mut self) {
-        if !self.open.is_empty() {
-            let batch: Batch<Token> = self.open.drain(..).collect();
-            let places = 0..batch.places();
-            self.done.push(Fetched::Run(Run::new(Arc::new(batch), places, self.attempt)));
-        }
-    }
-
-    fn into_fetched(mut self) -> Vec<Fetched<Token>> {
-        self.cut();
-        self.done
     }
 }

@@ -1,10 +1,20 @@
 //! A member of a group: reads what is new for the group, takes over what is due or left behind, and settles it at the server.
 
+mod clock;
+mod declaration;
 mod fetch;
+mod holding;
 mod member;
+mod reading;
+mod ready;
 mod settle;
 
-pub(crate) use member::{BLOCK, Home, Lag, lag, position};
+pub(crate) use self::{
+    declaration::position,
+    holding::{Lag, lag},
+    member::Home,
+    reading::BLOCK,
+};
 
 use super::Token;
 use crate::letters::Undertaker;
@@ -56,14 +66,18 @@ impl GroupMember {
     }
 
     pub(crate) async fn settle(&self, settled: &mut Vec<Settled<Token>>) -> Result<()> {
-        let begun = tokio::time::Instant::now();
+        for Settled { run, outcome } in &*settled {
+            if let Outcome::Retry { ticket: Some(ticket), .. } = outcome {
+                self.fetching().announce(run, *ticket);
+            }
+        }
         self.member.settle(settled).await?;
         let mut fetching = self.fetching();
         for Settled { run, outcome } in settled.drain(..) {
             self.member.tally.settled(run.len() as u64, matches!(outcome, Outcome::Ack));
-            fetching.let_go(run.iter().map(|(_, token)| token));
+            fetching.let_go(&run);
             if let Outcome::Retry { after, ticket } = outcome {
-                fetching.expect(run.iter().map(|(_, token)| token), begun.max(tokio::time::Instant::now()) + after, ticket);
+                fetching.expect(&run, tokio::time::Instant::now() + after, ticket);
             }
         }
         Ok(())
@@ -81,7 +95,7 @@ impl GroupMember {
         let mut lost = self.member.extend(held, &waiting).await?;
         self.member.tally.lost(lost.len() as u64);
         let mut fetching = self.fetching();
-        fetching.let_go(lost.iter().map(|run| run.first().1));
+        lost.iter().for_each(|run| fetching.let_go(run));
         // What was lost while it waited here has not reached the engine, and must not.
         lost.retain(|run| !fetching.forget(run));
         drop(fetching);

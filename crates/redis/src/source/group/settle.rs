@@ -1,9 +1,6 @@
 //! Hands outcomes to the server: in one call for each partition, whatever they are.
 
-use super::{
-    Member,
-    member::{self, GRACE},
-};
+use super::member::{GRACE, Member};
 use crate::{error, link::Failed, reply, script::SETTLE, source::Token};
 use eventbus_core::Result;
 use eventbus_runtime::{Outcome, Run, Settled};
@@ -102,6 +99,3 @@ impl Outcomes {
         }
     }
 }
-
-#[expect(unused_imports, reason = "named in documentation")]
-use member as _;

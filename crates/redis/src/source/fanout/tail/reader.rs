@@ -180,8 +180,8 @@ impl Reader {
     }
 
     pub(super) fn lose(&self, partition: u32, lost: u64) {
-        let position = &mut self.queue().positions[partition as usize];
-        position.passed = position.passed.map(|passed| passed + lost);
+        self.queue().positions[partition as usize].miss(lost);
+        self.tally.lost_to_retention(lost);
     }
 }
 
