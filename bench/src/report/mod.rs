@@ -30,7 +30,7 @@ pub fn write(comparisons: &[Comparison], effort: Effort) -> Result<PathBuf> {
         }
         let plot = format!("performance/{}.svg", part.name.replace(' ', "-"));
         fs::write(docs.join(&plot), plot::ratios(&shown))?;
-        write!(text, "\n## {}\n\n{}\n\n{}\n![Ratios: {}]({plot})\n", part.title, part.meaning, table(&shown), part.title)?;
+        write!(text, "\n## {}\n\n{}\n\n{}\n![Ratios: {}]({plot})\n", part.title, part.meaning, table(part.name, &shown), part.title)?;
     }
     text.push_str(&better_elsewhere(comparisons));
     let path = docs.join("performance.md");
@@ -54,12 +54,12 @@ fn opening(effort: Effort) -> Result<String> {
     Ok(text)
 }
 
-fn table(comparisons: &[&Comparison]) -> String {
+fn table(part: &str, comparisons: &[&Comparison]) -> String {
     let mut text =
         String::from("| | against | ours | theirs | unit | ratio | spread | target | |\n|---|---|--:|--:|---|--:|---|--:|---|\n");
     for comparison in comparisons {
         let Comparison { name, against, ours, theirs, unit, ratio, target, .. } = comparison;
-        let name = name.split_once('/').map_or(name.as_str(), |(_, rest)| rest);
+        let name = name.strip_prefix(part).map_or(name.as_str(), |rest| rest.trim_start_matches(['/', ' ']));
         let target = target.map_or(String::new(), |target| format!("≥ {target:.2}"));
         let verdict = verdict(comparison).join(", ").to_lowercase();
         let (ours, theirs, unit) = (figure(*ours), figure(*theirs), unit.name());

@@ -16,8 +16,8 @@ pub(crate) struct Tally(Mutex<Figures>);
 struct Figures {
     /// What waited at the server when it was asked last, less what was taken off since.
     known: u64,
-    /// What was taken off since a measurement began, which may or may not be in its answer.
-    since: u64,
+    /// How much was ever taken off.
+    taken_off: u64,
     /// What this process has of the subscription.
     held: u64,
     /// When the oldest was taken by the server, as far as it said.
@@ -30,9 +30,9 @@ struct Figures {
     taken: HashMap<u32, u64>,
 }
 
-/// A measurement that has begun.
+/// A measurement that has begun: what had been taken off by then. What is taken off until its answer comes may or may not be in it.
 #[must_use]
-pub(crate) struct Measuring(());
+pub(crate) struct Measuring(u64);
 
 impl Tally {
     /// Something was fetched. What it was is with this process until it is settled.
@@ -88,14 +88,14 @@ impl Tally {
 
     /// Begins to ask the server.
     pub(crate) fn begin(&self) -> Measuring {
-        self.figures().since = 0;
-        Measuring(())
+        Measuring(self.figures().taken_off)
     }
 
     /// Takes in what the server said: how much waits, and how old the oldest is.
-    pub(crate) fn measured(&self, _begun: Measuring, waiting: u64, oldest: Option<Duration>) {
+    #[expect(clippy::needless_pass_by_value, reason = "a measurement ends once")]
+    pub(crate) fn measured(&self, begun: Measuring, waiting: u64, oldest: Option<Duration>) {
         let mut figures = self.figures();
-        figures.known = waiting.saturating_sub(figures.since);
+        figures.known = waiting.saturating_sub(figures.taken_off - begun.0);
         figures.oldest = oldest.and_then(|age| Instant::now().checked_sub(age));
     }
 
@@ -130,6 +130,6 @@ impl Tally {
 impl Figures {
     fn take_off(&mut self, count: u64) {
         self.known = self.known.saturating_sub(count);
-        self.since += count;
+        self.taken_off += count;
     }
 }

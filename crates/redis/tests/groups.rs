@@ -5,8 +5,8 @@ mod common;
 
 use common::{PATIENCE, ask, client, config, numbered, prefix, until, words};
 use eventbus_core::{Bus, ErrorKind, Event, Ordering, Start, Subscribe};
-use eventbus_redis::RedisBus;
-use eventbus_testing::{Gate, Probe, settle};
+use eventbus_redis::{RedisBus, RedisConfig};
+use eventbus_testing::{Gate, Probe, servers::RedisServer, settle};
 use redis::{aio::MultiplexedConnection, cmd};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -167,7 +167,10 @@ async fn a_late_acknowledgement_of_a_lost_lease_settles_nothing() {
 
 #[tokio::test]
 async fn scripts_that_the_server_forgets_are_loaded_again() {
-    let (bus, _, mut client) = begin().await;
+    // A server of its own: what is forgotten is forgotten for everybody.
+    let server = RedisServer::builder().in_memory().start().await;
+    let bus = RedisConfig::new().address(server.address().to_string()).connect().await.unwrap();
+    let mut client = client(&server.address().to_string()).await;
     let probe = Probe::with(|ctx, _| async move {
         if ctx.attempt() == 1 { Err(eventbus_core::HandlerError::retry_after("again", Duration::from_millis(50))) } else { Ok(()) }
     });
@@ -221,9 +224,8 @@ async fn a_group_that_wants_little_passes_over_the_rest_quickly() {
 
 #[tokio::test]
 async fn a_full_server_says_so_and_takes_events_again_when_there_is_room() {
-    let server =
-        eventbus_testing::servers::RedisServer::builder().in_memory().config("maxmemory 6mb\nmaxmemory-policy noeviction").start().await;
-    let bus = eventbus_redis::RedisConfig::new().address(server.address().to_string()).connect().await.unwrap();
+    let server = RedisServer::builder().in_memory().config("maxmemory 6mb\nmaxmemory-policy noeviction").start().await;
+    let bus = RedisConfig::new().address(server.address().to_string()).connect().await.unwrap();
     let probe = Probe::new();
     bus.subscribe(member(), Arc::new(probe.clone())).await.unwrap();
     let large = || Event::builder("a").bytes("application/octet-stream", vec![7; 100_000]).build().unwrap();

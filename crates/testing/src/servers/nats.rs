@@ -41,7 +41,7 @@ impl NatsServer {
         NatsServerBuilder { port: None, config: String::new(), jetstream: Some(String::new()), durable: false, ready: None }
     }
 
-    /// Starts a cluster of so many servers, and returns when JetStream answers on each.
+    /// Starts a cluster of so many servers, and returns when a stream can have a replica on each.
     ///
     /// # Panics
     /// As [`start`](Self::start) does.
@@ -58,6 +58,9 @@ impl NatsServer {
         }
         for server in &servers {
             server.node.wait_for(Ready::JetStream).await;
+        }
+        if let Some(server) = servers.first() {
+            server.node.wait_for(Ready::Replicas(size)).await;
         }
         servers
     }
