@@ -15,9 +15,15 @@ pub(crate) const SUITE: &str = "trixie";
 
 /// What signs the packages.
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const MIRROR: &str = "http://deb.debian.org/debian";
 /// What a container needs beside a server, to be looked into.
 const SHELL: &str = "base-files dash coreutils";
+
+/// Where this machine gets its own packages of Debian from.
+fn mirror() -> Result<String, String> {
+    let known = program("apt-get", "indextargets --format $(REPO_URI)").printed()?;
+    let mirror = known.lines().map(|uri| uri.trim_end_matches('/')).find(|uri| uri.ends_with("/debian"));
+    mirror.map(str::to_owned).ok_or_else(|| "apt knows no mirror of Debian on this machine".to_owned())
+}
 
 /// Whether a name can be one of a suite, such as `trixie`.
 pub(crate) fn is_suite(name: &str) -> bool {
@@ -78,7 +84,7 @@ impl Tree {
             ("Acquire::Languages", "none".to_owned()),
         ];
         let settings: String = settings.iter().map(|(name, value)| format!("{name} {value:?};\n")).collect();
-        let source = format!("deb [signed-by={KEYS}] {MIRROR} {} main\n", self.suite);
+        let source = format!("deb [signed-by={KEYS}] {} {} main\n", mirror()?, self.suite);
         for (name, text) in [("status", ""), ("sources.list", &source), ("apt.conf", &settings)] {
             fs::write(folder.join(name), text).map_err(told)?;
         }

@@ -145,8 +145,10 @@ impl RedisBroker {
         }
         let stats = groups.into_iter().map(|(name, lag)| {
             let mut group = GroupStats::default();
-            group.members = lag.members.max(self.own.count(&name));
-            group.lag = lag.undelivered + lag.pending;
+            let (own, held) = self.own.of_group(&name);
+            group.members = lag.members.max(own);
+            // What the server has settled and has not said so yet is not settled for those who wait for it here.
+            group.lag = (lag.undelivered + lag.pending).max(held);
             group.in_flight = lag.pending.saturating_sub(lag.waiting);
             group.oldest_unacknowledged = lag.oldest;
             group.name = name;
@@ -206,19 +208,19 @@ impl Broker for RedisBroker {
         for partition in self.names.partitions() {
             self.trimmer.trim(&self.links[partition as usize], partition).await?;
         }
-        let Some(group) = &plan.group else {
+        if plan.group.is_none() {
             return Ok(RedisSource::FanOut(Box::new(FanOut::begin(&self.tail, plan, self.undertaker()).await?)));
-        };
+        }
         let home = home(&self.connector, &self.names, &self.links, &self.again, &self.config, &self.reporter);
         let member = GroupMember::join(home, plan, self.undertaker()).await?;
-        self.own.joined(group);
+        self.own.joined(&member);
         Ok(RedisSource::Group(Box::new(member)))
     }
 
     async fn leave(&self, source: &RedisSource) {
         match source {
             RedisSource::Group(member) => {
-                self.own.left(member.group());
+                self.own.left(member);
                 member.leave().await;
             }
             RedisSource::FanOut(reader) => reader.leave(),

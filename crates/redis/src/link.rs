@@ -143,6 +143,14 @@ impl Link {
         }
     }
 
+    /// Runs a script that may as well run twice: where the connection turns out to be lost it runs again on another.
+    pub(crate) async fn run_twice(&self, call: &Cmd) -> Result<Value, Failed> {
+        match self.run(call).await {
+            Err(Failed::Answered(error)) if error::ends_connection(&error) => self.run(call).await,
+            answer => answer,
+        }
+    }
+
     /// Runs several scripts at once on a connection that was made, as [`run`](Self::run) does. What is sent is on its way when this was
     /// polled once.
     pub(crate) async fn run_all_on(&self, live: Live, calls: &Pipeline) -> Result<Vec<Value>, Failed> {

@@ -40,6 +40,11 @@ impl Tally {
         self.figures().held += count;
     }
 
+    /// How much this process has that is not known to be settled.
+    pub(crate) fn held(&self) -> u64 {
+        self.figures().held
+    }
+
     /// Deliveries were settled: for good, or so that they come again.
     pub(crate) fn settled(&self, count: u64, for_good: bool) {
         let mut figures = self.figures();

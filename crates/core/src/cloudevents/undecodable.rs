@@ -46,7 +46,7 @@ pub struct Received {
 /// The message that an event stands for. `None` for any other event.
 ///
 /// # Errors
-/// [`ErrorKind::Decode`](crate::ErrorKind::Decode) where the metadata is not as [`stand_in`] wrote it.
+/// [`ErrorKind::Decode`] where the metadata is not as [`stand_in`] wrote it.
 pub fn as_received(event: &Event) -> Result<Option<Received>> {
     if event.source() != SOURCE {
         return Ok(None);

@@ -2,7 +2,7 @@
 //!
 //! A backend says how to make a bus, and how to do harm behind its back, and gets one test for each fault:
 //!
-//! ```ignore
+//! ```text
 //! struct Nats;
 //! #[async_trait]
 //! impl Breakable for Nats { … }

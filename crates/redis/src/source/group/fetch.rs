@@ -14,7 +14,7 @@ use crate::{
 use eventbus_core::Result;
 use eventbus_runtime::{Fetched, Run, Ticket};
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -46,6 +46,8 @@ pub(super) struct Fetching {
     is_incomplete: bool,
     /// Everything that this process has of the group.
     held: Held,
+    /// What was let go while the server was asked for what is missing: its answer may be older than that.
+    let_go_meanwhile: HashSet<(Place, u32)>,
     passing: Option<Step<(Vec<Place>, Result<()>)>>,
     /// What no pattern wants and is still to be acknowledged.
     unwanted: Vec<Place>,
@@ -76,6 +78,7 @@ impl Fetching {
             recovering: None,
             is_incomplete: false,
             held: Held::new(),
+            let_go_meanwhile: HashSet::new(),
             passing: None,
             unwanted: Vec::new(),
             expected: BTreeMap::new(),
@@ -251,7 +254,10 @@ impl Fetching {
     fn poll_recovering(&mut self, member: &Arc<Member>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Some(Poll::Ready(recovered)) = self.recovering.as_mut().map(|step| step.as_mut().poll(cx)) else { return Poll::Pending };
         self.recovering = None;
-        for recovered in recovered? {
+        let let_go = std::mem::take(&mut self.let_go_meanwhile);
+        for mut recovered in recovered? {
+            let partition = recovered.partition;
+            recovered.entries.retain(|(entry, attempt)| !let_go.contains(&((partition, entry.id), *attempt)));
             self.take_over(member, recovered);
         }
         self.is_incomplete = false;
@@ -337,6 +343,9 @@ impl Fetching {
             let place = (token.partition, token.id);
             if self.held.get(&place) == Some(&run.attempt()) {
                 self.held.remove(&place);
+            }
+            if self.recovering.is_some() {
+                self.let_go_meanwhile.insert((place, run.attempt()));
             }
         }
     }

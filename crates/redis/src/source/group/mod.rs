@@ -23,9 +23,8 @@ use eventbus_runtime::{Backlog, Buried, Fetched, Outcome, Progress, Run, Settled
 use fetch::Fetching;
 use member::Member;
 use std::{
-    collections::HashMap,
     future::poll_fn,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -123,30 +122,29 @@ impl GroupMember {
     }
 }
 
-/// How many members of each group this process has, whatever the server has heard of them.
-#[derive(Debug, Default)]
-pub(crate) struct Own(Mutex<HashMap<String, u64>>);
+/// The members that this process has, whatever the server has heard of them.
+#[derive(Default)]
+pub(crate) struct Own(Mutex<Vec<Weak<Member>>>);
 
 impl Own {
-    pub(crate) fn joined(&self, group: &str) {
-        *self.groups().entry(group.to_owned()).or_default() += 1;
+    pub(crate) fn joined(&self, joined: &GroupMember) {
+        let mut members = self.members();
+        members.retain(|member| member.strong_count() > 0);
+        members.push(Arc::downgrade(&joined.member));
     }
 
-    pub(crate) fn left(&self, group: &str) {
-        let mut groups = self.groups();
-        if let Some(members) = groups.get_mut(group) {
-            *members -= 1;
-            if *members == 0 {
-                groups.remove(group);
-            }
-        }
+    pub(crate) fn left(&self, left: &GroupMember) {
+        self.members().retain(|member| member.strong_count() > 0 && !std::ptr::eq(member.as_ptr(), &*left.member));
     }
 
-    pub(crate) fn count(&self, group: &str) -> u64 {
-        self.groups().get(group).copied().unwrap_or(0)
+    /// How many members of a group there are, and how much they have that is not known to be settled.
+    pub(crate) fn of_group(&self, group: &str) -> (u64, u64) {
+        let members: Vec<_> = self.members().iter().filter_map(Weak::upgrade).collect();
+        let of_group = members.iter().filter(|member| member.group() == group);
+        of_group.fold((0, 0), |(count, held), member| (count + 1, held + member.tally.held()))
     }
 
-    fn groups(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+    fn members(&self) -> MutexGuard<'_, Vec<Weak<Member>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
