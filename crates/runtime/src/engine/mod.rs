@@ -176,7 +176,8 @@ impl<S: Source> Engine<S> {
         let shared = &self.0;
         shared.stop(Phase::Stopping);
         if tokio::time::timeout_at(deadline, shared.lifecycle.until(Phase::Ended)).await.is_err() {
-            shared.stop(Phase::Aborting);
+            shared.lifecycle.run_out();
+            shared.look_again();
             let _ = tokio::time::timeout(HAND_BACK, shared.lifecycle.until(Phase::Ended)).await;
         }
         let aborted = shared.counters.aborted.load(Relaxed);

@@ -38,7 +38,7 @@ impl<S: Source> Shared<S> {
                         failures += 1;
                         self.context.reporter.report(|| error.clone().during("settle").with("subscription", &self.settings.name));
                         tracing::warn!(target: "eventbus", subscription = %self.settings.name, %error, "settling failed, trying again");
-                        let pause = tokio::time::timeout(AGAIN.delay(failures, rand::random()), self.lifecycle.until(Phase::Aborting));
+                        let pause = tokio::time::timeout(AGAIN.delay(failures, rand::random()), self.lifecycle.until_out_of_time());
                         // In a box, since it is rare.
                         if Box::pin(pause).await.is_ok() {
                             // The backend will deliver again what it was not told about. The close says so.

@@ -131,12 +131,14 @@ pub(super) enum Phase {
 
 pub(super) struct Lifecycle {
     phase: AtomicU8,
+    /// Whether the close deadline has passed. No phase says so: what is left to settle may be left in the last of them.
+    out_of_time: AtomicBool,
     moved: Signal,
 }
 
 impl Lifecycle {
     pub(super) const fn new() -> Self {
-        Self { phase: AtomicU8::new(Phase::Running as u8), moved: Signal::new() }
+        Self { phase: AtomicU8::new(Phase::Running as u8), out_of_time: AtomicBool::new(false), moved: Signal::new() }
     }
 
     /// Moves forward to `phase`, if that is forward.
@@ -151,6 +153,16 @@ impl Lifecycle {
 
     pub(super) async fn until(&self, phase: Phase) {
         self.moved.until(|| self.reached(phase).then_some(())).await;
+    }
+
+    /// The close deadline has passed.
+    pub(super) fn run_out(&self) {
+        self.out_of_time.store(true, SeqCst);
+        self.advance(Phase::Aborting);
+    }
+
+    pub(super) async fn until_out_of_time(&self) {
+        self.moved.until(|| self.out_of_time.load(SeqCst).then_some(())).await;
     }
 
     /// Whoever [watches](Self::watch) looks again, though nothing moved.

@@ -51,6 +51,25 @@ async fn handlers_that_run_past_the_deadline_are_dropped_counted_and_given_back(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_a_backend_that_is_away_until_its_deadline() {
+    for (faults, settles) in [(3, true), (1_000, false)] {
+        let script = Script::new();
+        let probe = Probe::new();
+        let engine = script.run(Subscribe::to("a"), probe.clone());
+        script.state().settle_faults = faults;
+        script.bring_numbers(0..1);
+        probe.wait(1).await;
+        // The outcome has failed to be told once by now, or is about to.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let since = Instant::now();
+        let stopped = engine.stop(since + 10 * SECOND).await;
+        assert_eq!(stopped.is_ok(), settles, "{stopped:?}");
+        assert_eq!(since.elapsed() >= 10 * SECOND, !settles, "{:?}", since.elapsed());
+        assert_eq!(script.state().settled.len(), usize::from(settles));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_paused_nothing_is_fetched_and_nothing_starts() {
     let script = Script::new();
     let probe = Probe::new();
