@@ -186,7 +186,7 @@ async fn serve(mut client: TcpStream, target: SocketAddr, mut sky: watch::Receiv
             abort(&client);
             abort(&server);
         }
-        () = carry(&mut client, &mut server, weather, &traffic) => {}
+        () = carry(&mut client, &mut server, weather, before, &traffic) => {}
     }
 }
 

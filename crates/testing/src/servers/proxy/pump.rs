@@ -88,21 +88,24 @@ enum Way {
 }
 
 impl Way {
-    fn is_open(self, weather: &Weather) -> bool {
-        match self {
-            Self::Request => !weather.holds_back_requests,
-            Self::Answer => !weather.holds_back_answers,
-        }
+    /// Whether bytes of a connection pass that was made after so many storms. None passes after another, however fair the weather is then:
+    /// the connection is about to be closed.
+    fn is_open(self, weather: &Weather, storms: u64) -> bool {
+        let holds_back = match self {
+            Self::Request => weather.holds_back_requests,
+            Self::Answer => weather.holds_back_answers,
+        };
+        !holds_back && weather.storms == storms
     }
 }
 
 /// Carries bytes in both directions until both sides have finished, or one is gone.
-pub(super) async fn carry(client: &mut TcpStream, server: &mut TcpStream, sky: watch::Receiver<Weather>, traffic: &Traffic) {
+pub(super) async fn carry(client: &mut TcpStream, server: &mut TcpStream, sky: watch::Receiver<Weather>, storms: u64, traffic: &Traffic) {
     // A proxy must not gather small writes that were meant to go at once.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
-    let requests = pump(from_client, to_server, Way::Request, sky.clone(), traffic);
-    let answers = pump(from_server, to_client, Way::Answer, sky, traffic);
+    let requests = pump(from_client, to_server, Way::Request, sky.clone(), storms, traffic);
+    let answers = pump(from_server, to_client, Way::Answer, sky, storms, traffic);
     // An end of one direction is passed on, and the other goes on. A failure of one ends both.
     let _ = tokio::try_join!(requests, answers);
 }
@@ -112,18 +115,19 @@ async fn pump(
     mut to: WriteHalf<'_>,
     way: Way,
     mut sky: watch::Receiver<Weather>,
+    storms: u64,
     traffic: &Traffic,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
-        let _ = sky.wait_for(|weather| way.is_open(weather)).await;
+        let _ = sky.wait_for(|weather| way.is_open(weather, storms)).await;
         let read = from.read(&mut chunk).await?;
         let delay = sky.borrow().delay;
         if !delay.is_zero() {
             sleep(delay).await;
         }
         // The weather may have changed since the read began.
-        let _ = sky.wait_for(|weather| way.is_open(weather)).await;
+        let _ = sky.wait_for(|weather| way.is_open(weather, storms)).await;
         if read == 0 {
             return to.shutdown().await;
         }
