@@ -191,6 +191,7 @@ fn capabilities(limits: &Limits, window: Duration, config: &NatsConfig) -> Capab
     // A stream keeps what a slow subscription has not read.
     capabilities.drops = false;
     capabilities.confirmed_acks = config.confirmed_acks;
+    capabilities.hold = config.hold.is_some();
     capabilities.max_payload = limits.payload;
     capabilities
 }

@@ -107,6 +107,11 @@ impl Link {
         self.client.connection_state() == State::Connected && self.signal.borrow().ended.is_none()
     }
 
+    /// Which connection it is, counted from the first. It is known before anything arrives on it.
+    pub(crate) fn connection(&self) -> u64 {
+        self.client.statistics().connects.load(Relaxed)
+    }
+
     /// How often the connection was lost. Whatever was on its way then may be lost with it.
     pub(crate) fn losses(&self) -> u64 {
         self.signal.borrow().lost

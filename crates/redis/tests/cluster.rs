@@ -32,10 +32,11 @@ impl Cluster {
             let (first, last) = (SLOTS / 3 * place, if place == 2 { SLOTS - 1 } else { SLOTS / 3 * (place + 1) - 1 });
             let _: String = ask(&mut node, cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(first).arg(last)).await;
             let _: String = ask(&mut node, cmd("CLUSTER").arg("SET-CONFIG-EPOCH").arg(place + 1)).await;
-            for other in &nodes {
-                let other = other.address();
-                let _: String = ask(&mut node, cmd("CLUSTER").arg("MEET").arg(other.ip().to_string()).arg(other.port())).await;
-            }
+        }
+        // Only now: who knows of another node may not choose its epoch any more.
+        let mut first = client(&nodes[0].address().to_string()).await;
+        for other in nodes[1..].iter().map(RedisServer::address) {
+            let _: String = ask(&mut first, cmd("CLUSTER").arg("MEET").arg(other.ip().to_string()).arg(other.port())).await;
         }
         let cluster = Self { nodes, ids };
         for node in &cluster.nodes {

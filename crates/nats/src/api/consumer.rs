@@ -33,6 +33,8 @@ pub(crate) struct ConsumerConfig {
     pub(crate) num_replicas: usize,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) mem_storage: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) headers_only: bool,
 }
 
 /// Where a consumer begins.
@@ -165,6 +167,7 @@ mod tests {
             inactive_threshold: Duration::ZERO,
             num_replicas: 0,
             mem_storage: false,
+            headers_only: false,
         };
         let expected = serde_json::json!({
             "name": "g", "durable_name": "g", "deliver_policy": "by_start_sequence", "opt_start_seq": 7, "ack_policy": "explicit",

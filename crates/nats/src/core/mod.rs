@@ -35,7 +35,7 @@ impl Core {
         capabilities.groups = true;
         capabilities.drops = true;
         capabilities.requests = true;
-        capabilities.hold = true;
+        capabilities.hold = config.hold.is_some();
         capabilities.max_payload = limits.payload;
         (Self { link, prefix: config.prefix.clone(), limits, sources: Mutex::default() }, capabilities)
     }

@@ -102,6 +102,7 @@ impl Declaration {
             inactive_threshold: Duration::ZERO,
             num_replicas: 0,
             mem_storage: false,
+            headers_only: false,
         };
         config.with_filters(subjects)
     }

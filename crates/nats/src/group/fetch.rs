@@ -1,6 +1,6 @@
 //! Fetching for a member of a group.
 
-use super::GroupSource;
+use super::{GroupSource, gap::Trace};
 use crate::{
     delivery::{self, Token, unreadable},
     filter::Filter,
@@ -33,6 +33,8 @@ pub(super) struct Reading {
     pub(super) filter: Filter,
     /// Whether the consumer has to be looked for before it is asked for more.
     pub(super) is_doubtful: bool,
+    /// How far deliveries have arrived.
+    pub(super) trace: Trace,
     /// Since when there is no stream.
     pub(super) missing_since: Option<Instant>,
     /// The next message is larger than the room that is left.
@@ -44,12 +46,13 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new(puller: Puller, filter: Filter) -> Self {
+    pub(super) fn new(puller: Puller, filter: Filter, trace: Trace) -> Self {
         let now = Instant::now();
         Self {
             puller,
             filter,
             is_doubtful: false,
+            trace,
             missing_since: None,
             is_too_large: false,
             last_asked: now,
@@ -65,6 +68,10 @@ impl GroupSource {
         let mut reading = self.reading.lock().await;
         loop {
             self.take_in_all(&mut reading).await?;
+            let link = &self.grounds.api.link;
+            if reading.trace.is_broken(link.connection()) && link.is_up() {
+                self.close_the_gap(&mut reading).await?;
+            }
             self.count_attempts().await?;
             if let Some(fetched) = self.ledger().take(max) {
                 return Ok(fetched);
@@ -81,7 +88,7 @@ impl GroupSource {
     }
 
     /// Takes in what has arrived.
-    async fn take_in_all(&self, reading: &mut Reading) -> Result<()> {
+    pub(super) async fn take_in_all(&self, reading: &mut Reading) -> Result<()> {
         while let Some(pulled) = reading.puller.at_once() {
             self.take_in(reading, pulled).await?;
         }
@@ -90,10 +97,16 @@ impl GroupSource {
 
     pub(super) async fn take_in(&self, reading: &mut Reading, pulled: Pulled) -> Result<()> {
         match pulled {
-            Pulled::Message(message, place) => self.arrive(&reading.filter, message, place).await?,
+            Pulled::Message(message, place) => {
+                reading.trace.see(&place, self.grounds.api.link.connection());
+                self.arrive(&reading.filter, message, place).await?;
+            }
             Pulled::Over => {}
             Pulled::TooLarge => reading.is_too_large = true,
-            Pulled::Silence => reading.is_doubtful = true,
+            Pulled::Silence => {
+                reading.is_doubtful = true;
+                reading.trace.fell_silent();
+            }
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ const MEMORIES: usize = 1024;
 pub(super) struct Ledger {
     /// What has arrived and the engine has not asked for.
     arrived: VecDeque<Arrived>,
+    /// The highest place in the stream of what has arrived.
+    highest: u64,
     /// What the engine has, by its place in the stream.
     held: HashMap<u64, (), RandomState>,
     /// What was given back to be tried again, by its place in the stream.
@@ -62,7 +64,10 @@ impl Ledger {
     pub(super) fn arrive(&mut self, event: Event, mut token: Token, fault: Option<Error>) -> bool {
         let mut counted = token.delivered <= 1;
         let mut ticket = None;
-        if !counted {
+        // A server that was killed may have forgotten that it has delivered it.
+        let is_known = !counted || token.sequence <= self.highest;
+        self.highest = self.highest.max(token.sequence);
+        if is_known {
             if self.held.contains_key(&token.sequence) {
                 return false;
             }
@@ -70,7 +75,7 @@ impl Ledger {
             if let Some(back) = self.back.remove(&token.sequence) {
                 ticket = back.ticket;
                 // Nobody had it in between, so nothing has changed.
-                counted = token.delivered == back.delivered + 1;
+                counted |= token.delivered == back.delivered + 1;
                 token.uncounted = back.uncounted;
             }
         }
@@ -142,6 +147,13 @@ impl Ledger {
         self.back.insert(sequence, Back { ticket, delivered, uncounted, due, shown: 0 });
     }
 
+    /// Whether an event is here, or is awaited here.
+    pub(super) fn knows(&self, sequence: u64) -> bool {
+        self.held.contains_key(&sequence)
+            || self.back.contains_key(&sequence)
+            || self.arrived.iter().any(|arrived| arrived.token.sequence == sequence)
+    }
+
     /// How many messages wait for the engine to ask for them.
     pub(super) fn waiting(&self) -> usize {
         self.arrived.len()
@@ -176,6 +188,11 @@ impl Ledger {
         self.back.values_mut().for_each(|back| back.shown = 0);
     }
 
+    /// What was given back, and when each is due.
+    pub(super) fn each_back(&self) -> impl Iterator<Item = (u64, Instant)> {
+        self.back.iter().map(|(sequence, back)| (*sequence, back.due))
+    }
+
     /// What has arrived and was not asked for: it goes back.
     pub(super) fn take_arrived(&mut self) -> Vec<Token> {
         self.arrived.drain(..).map(|arrived| arrived.token).collect()
@@ -194,6 +211,7 @@ impl Ledger {
     /// The stream is another one: its places mean something else. Whatever waits for the old ones goes on.
     pub(super) fn forget(&mut self) {
         self.arrived.clear();
+        self.highest = 0;
         self.held.clear();
         self.gone.extend(self.back.drain().filter_map(|(_, back)| back.ticket));
     }

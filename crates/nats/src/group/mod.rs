@@ -2,6 +2,7 @@
 
 mod declaration;
 mod fetch;
+mod gap;
 mod ledger;
 mod members;
 mod recover;
@@ -14,7 +15,7 @@ pub(crate) use self::{
     released::ReleasedCounts,
 };
 
-use self::{fetch::Reading, ledger::Ledger};
+use self::{fetch::Reading, gap::Trace, ledger::Ledger};
 use crate::{
     api::{Api, ConsumerInfo, StreamInfo, found, reason},
     delivery::Token,
@@ -89,12 +90,13 @@ impl GroupSource {
         if let Err(error) = grounds.released.prepare().await {
             tracing::warn!(target: "eventbus", group, %error, "what members give back unstarted will count as an attempt");
         }
+        let connection = grounds.api.link.connection();
         let puller = Puller::new(&grounds.api.link, grounds.context.clone(), &grounds.stream, &consumer.name).await?;
         let lease = if consumer.config.ack_wait.is_zero() { grounds.lease } else { consumer.config.ack_wait };
         Ok(Self {
             name: consumer.name.clone(),
             known: Mutex::new(Known::of(&stream, &consumer, 0)),
-            reading: tokio::sync::Mutex::new(Reading::new(puller, filter)),
+            reading: tokio::sync::Mutex::new(Reading::new(puller, filter, Trace::from(&consumer, connection))),
             ledger: Mutex::default(),
             lag: Arc::default(),
             progress: Progress::default(),

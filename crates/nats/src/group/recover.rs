@@ -1,6 +1,6 @@
 //! What happens when consumer or stream are gone.
 
-use super::{GroupSource, Known, fetch::Reading, filter, make};
+use super::{GroupSource, Known, fetch::Reading, filter, gap::Trace, make};
 use crate::api::{DeliverPolicy, found, reason};
 use eventbus_core::{Error, ErrorKind, Result};
 use std::time::Duration;
@@ -13,6 +13,7 @@ impl GroupSource {
     /// Looks for stream and consumer, and makes the consumer again where it is gone: from where the group stood, or, where the stream is
     /// another one, from its beginning, since all of it is new to the group.
     pub(super) async fn recover(&self, reading: &mut Reading) -> Result<()> {
+        let connection = self.grounds.api.link.connection();
         let Some(stream) = found(self.grounds.api.stream(&self.grounds.stream).await, &[reason::NO_STREAM])? else {
             return Err(self.missing(reading));
         };
@@ -28,6 +29,9 @@ impl GroupSource {
             self.ledger().forget();
         } else if was_made_again {
             tracing::warn!(target: "eventbus", stream = self.grounds.stream, group = self.group(), from = known.floor + 1, "the consumer was made again; some events may come twice");
+        }
+        if is_new || was_made_again {
+            reading.trace = Trace::from(&consumer, connection);
         }
         self.learn(|known| *known = Known::of(&stream, &consumer, known.epoch + u64::from(is_new)));
         reading.is_doubtful = false;

@@ -24,9 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl GroupSource {
     pub(super) async fn settle_all(&self, settled: &mut Vec<Settled<Token>>) -> Result<()> {
         self.grounds.api.link.check()?;
-        if settled.iter().any(|settled| settled.outcome == Outcome::Release) {
-            self.stop_asking().await;
-        }
         // From the end, so that what is done can be taken off while the order stays.
         settled.reverse();
         let told = self.tell_all(settled).await;
@@ -55,7 +52,7 @@ impl GroupSource {
         }
         let tokens = released.iter().flat_map(|settled| settled.run.iter()).map(|(_, token)| token.clone());
         self.ledger().returning.extend(tokens);
-        let outcome = self.release().await;
+        let outcome = self.stop_asking_and_release().await;
         if outcome.is_err() {
             settled.extend(released.into_iter().rev());
         }
@@ -100,17 +97,16 @@ impl GroupSource {
 
     async fn put_back(&self, run: &Run<Token>, after: Duration, ticket: Option<Ticket>) -> Result<()> {
         for (_, token) in run.iter().filter(|(_, token)| self.is_current(token)) {
-            let back = format!("-NAK {{\"delay\":{}}}", after.as_nanos().max(1));
             // Noted first, since it may be back before this goes on.
             self.ledger().put_back(token, Instant::now() + after, ticket);
-            self.tell(token, back.into()).await?;
+            self.tell(token, back(after)).await?;
         }
         Ok(())
     }
 
     /// Gives back what was not started, together with what has arrived meanwhile, in the order of the stream. None of it counts as an attempt.
-    async fn release(&self) -> Result<()> {
-        self.take_what_was_given_back_before().await?;
+    pub(super) async fn release(&self, reading: &mut Reading) -> Result<()> {
+        self.take_what_was_given_back_before(reading).await?;
         let tokens = self.returning().await?;
         let counts: Vec<(u64, u64)> = tokens.iter().map(|token| (token.sequence, token.uncounted + 1)).collect();
         let born = self.known().born;
@@ -150,7 +146,7 @@ impl GroupSource {
 
     /// The server queues what is given back behind what was given back before. Where something of that is still there, it is fetched, so that
     /// all goes back in order.
-    async fn take_what_was_given_back_before(&self) -> Result<()> {
+    async fn take_what_was_given_back_before(&self, reading: &mut Reading) -> Result<()> {
         let tokens = self.returning().await?;
         if !tokens.iter().any(|token| token.delivered > 1) {
             return Ok(());
@@ -160,9 +156,8 @@ impl GroupSource {
         else {
             return Ok(());
         };
-        let mut reading = self.reading.lock().await;
         reading.puller.ask_for_what_is_there(more.min(MOST_BEFORE)).await?;
-        self.until_over(&mut reading).await;
+        self.until_over(reading).await;
         Ok(())
     }
 
@@ -173,10 +168,11 @@ impl GroupSource {
         }
     }
 
-    /// Waits until no request is open any more: what is given back must not come back here.
-    async fn stop_asking(&self) {
+    /// Waits until no request is open any more, since what is given back must not come back here, and gives it back.
+    async fn stop_asking_and_release(&self) -> Result<()> {
         let mut reading = self.reading.lock().await;
         self.until_over(&mut reading).await;
+        self.release(&mut reading).await
     }
 
     /// Takes in what comes until no request is open.
@@ -200,11 +196,15 @@ impl GroupSource {
         if !self.grounds.api.link.is_up() {
             return;
         }
-        self.stop_asking().await;
-        if let Err(error) = self.release().await {
+        if let Err(error) = self.stop_asking_and_release().await {
             tracing::warn!(target: "eventbus", group = self.group(), %error, "what had arrived could not be given back; it comes again when its lease is over");
         }
     }
+}
+
+/// Asks for an event again after a while.
+pub(super) fn back(after: Duration) -> Bytes {
+    format!("-NAK {{\"delay\":{}}}", after.as_nanos().max(1)).into()
 }
 
 /// Dead letters.

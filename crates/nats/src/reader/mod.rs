@@ -160,6 +160,7 @@ fn consumer(grounds: &Grounds, plan: &Plan, place: &From, name: String) -> Consu
         inactive_threshold: INACTIVE,
         num_replicas: 1,
         mem_storage: true,
+        headers_only: false,
     };
     config.with_filters(filter::subjects(&grounds.prefix, &plan.patterns, grounds.filters))
 }

@@ -88,6 +88,33 @@ pub(super) async fn a_connection_that_breaks_while_events_are_read_loses_none(st
     bus.close().await.unwrap();
 }
 
+/// What the server had sent comes at once, and not behind what is published later when its lease is over.
+pub(super) async fn what_a_broken_connection_swallowed_comes_first(story: Story) {
+    let story = story.on(|terms| terms.lease = 2 * PATIENCE);
+    let server = story.server().await;
+    let proxy = Proxy::to(server.address()).await;
+    let (bus, beside) = (story.bus(proxy.address()).await, story.bus(server.address()).await);
+    let history = History::new();
+    subscribe(&*bus, Subscribe::to("a").group("g"), &history).await;
+    for _ in 0..3 {
+        publish(&*beside, &history, 20).await;
+        history.until_handled().await;
+        settle(&*bus, PATIENCE).await.unwrap();
+        proxy.half_open();
+        publish(&*beside, &history, 20).await;
+        until("an event is on its way", async || beside.stats().await.unwrap().groups.iter().any(|group| group.in_flight > 0)).await;
+        assert!(!history.judge().lost.is_empty(), "all of it was handled");
+        proxy.reset();
+        proxy.heal();
+        publish(&*beside, &history, 20).await;
+        history.until_handled_within(PATIENCE).await;
+    }
+    let judgement = history.judge();
+    judgement.nothing_is_lost().nothing_came_twice().every_key_is_in_order();
+    assert_eq!(judgement.highest_attempt, 1, "nobody has tried them before");
+    bus.close().await.unwrap();
+}
+
 pub(super) async fn poison_is_a_dead_letter_once_and_as_it_was_received(story: Story) {
     let server = story.server().await;
     let bus = story.bus(server.address()).await;

@@ -92,6 +92,19 @@ async fn what_stays_away_is_with_another_member_once_the_server_has_shown_that_i
     assert!(matches!(ledger.take(0), Some(Fetched::Elsewhere(_))));
 }
 
+#[test]
+fn what_a_server_forgot_that_it_delivered_is_still_known() {
+    let mut ledger = Ledger::default();
+    (1..=3).for_each(|sequence| assert!(arrive(&mut ledger, sequence, 1)));
+    take(&mut ledger, 3);
+    ledger.put_back(&token(2, 1), Instant::now(), Some(ticket_maker()()));
+    assert!(!arrive(&mut ledger, 1, 1), "the engine has it");
+    assert!(arrive(&mut ledger, 2, 1));
+    assert!(arrive(&mut ledger, 4, 1));
+    assert_eq!(take(&mut ledger, 0), Some((vec![2], 1)), "others wait for it");
+    assert_eq!(take(&mut ledger, 9), Some((vec![4], 1)));
+}
+
 /// Tickets are the engine's; here it is enough that there are some.
 fn ticket_maker() -> impl FnMut() -> Ticket {
     let mut next = 0;

@@ -1,0 +1,258 @@
+//! What the server had sent when a connection broke, and what never arrived.
+//!
+//! The server takes it for delivered, and would bring it again when its lease is over, behind later events of its keys. A member that has the
+//! group for itself can tell what it was: it gives it back unseen, so that it comes at once and first, and counts no attempt.
+
+use super::{GroupSource, fetch::Reading};
+use crate::{
+    api::{AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, found, reason},
+    delivery::Token,
+    pull::{Place, Pulled, Puller},
+};
+use async_nats::Subject;
+use eventbus_core::Result;
+use std::{ops::RangeInclusive, time::Duration};
+use tokio::time::Instant;
+
+/// For how long after a delivery to another member a gap is taken to be with it.
+const SHARED: Duration = Duration::from_secs(60);
+/// For how long a server keeps a consumer that looks for what was sent, where nobody deletes it.
+const INACTIVE: Duration = Duration::from_secs(5);
+
+/// How far deliveries have arrived.
+#[derive(Debug)]
+pub(super) struct Trace {
+    /// All that is new to the group up to this place of the stream has arrived.
+    arrived: u64,
+    /// The last delivery that is accounted for, as the consumer counts them.
+    delivery: u64,
+    /// The last one since the connection was made anew.
+    since: Option<u64>,
+    /// When a delivery is known to have gone to another member.
+    shared: Option<Instant>,
+    /// The connection on which they arrive.
+    connection: u64,
+    /// The server has not answered, though the connection is there.
+    is_silent: bool,
+}
+
+impl Trace {
+    /// From where the group is.
+    pub(super) fn from(consumer: &ConsumerInfo, connection: u64) -> Self {
+        let (arrived, delivery) = (consumer.delivered.stream_seq, consumer.delivered.consumer_seq);
+        Self { arrived, delivery, since: None, shared: None, connection, is_silent: false }
+    }
+
+    /// Whether something may have been sent that will not arrive.
+    pub(super) fn is_broken(&self, connection: u64) -> bool {
+        self.is_silent || self.connection != connection
+    }
+
+    pub(super) fn fell_silent(&mut self) {
+        self.is_silent = true;
+    }
+
+    /// A delivery has arrived on a connection.
+    pub(super) fn see(&mut self, place: &Place, connection: u64) {
+        if self.is_broken(connection) {
+            self.since = Some(place.delivery);
+            return;
+        }
+        if place.delivery > self.delivery + 1 {
+            self.shared = Some(Instant::now());
+        }
+        self.delivery = place.delivery;
+        if place.delivered == 1 {
+            self.arrived = place.sequence;
+        }
+    }
+
+    /// Whether another member has got deliveries of late.
+    fn is_shared(&self) -> bool {
+        self.shared.is_some_and(|shared| shared.elapsed() < SHARED)
+    }
+
+    /// How many deliveries are unaccounted for, and between which places of the stream they are. `None` where there are none.
+    fn gap(&self, consumer: &ConsumerInfo) -> Option<(RangeInclusive<u64>, u64)> {
+        let places = self.arrived + 1..=consumer.delivered.stream_seq;
+        let deliveries = consumer.delivered.consumer_seq.checked_sub(self.delivery)?;
+        (deliveries > 0 && !places.is_empty()).then_some((places, deliveries))
+    }
+
+    /// All is accounted for. What was given back comes on this connection, before anything new.
+    fn resume(&mut self, consumer: &ConsumerInfo, connection: u64) {
+        let delivered = consumer.delivered;
+        self.delivery = self.since.take().map_or(delivered.consumer_seq, |since| since.max(delivered.consumer_seq));
+        // A server that was killed may have forgotten some, and sends them anew.
+        self.arrived = self.arrived.min(delivered.stream_seq);
+        self.connection = connection;
+        self.is_silent = false;
+    }
+}
+
+impl GroupSource {
+    /// Looks for what was sent and has not arrived, after a connection was lost and made again.
+    pub(super) async fn close_the_gap(&self, reading: &mut Reading) -> Result<()> {
+        let connection = self.grounds.api.link.connection();
+        let Some(consumer) =
+            found(self.grounds.api.consumer(&self.grounds.stream, &self.name).await, &[reason::NO_CONSUMER, reason::NO_STREAM])?
+        else {
+            return self.recover(reading).await;
+        };
+        // What was sent before that answer is here by now.
+        self.take_in_all(reading).await?;
+        if *super::word(&consumer.created) == *self.known().born && !reading.trace.is_shared() {
+            self.give_back_again(&consumer).await?;
+            if let Some((places, deliveries)) = reading.trace.gap(&consumer) {
+                self.give_back_unseen(reading, &consumer, places, deliveries).await?;
+            }
+        }
+        reading.trace.resume(&consumer, connection);
+        Ok(())
+    }
+
+    /// That something was given back may have been lost as well.
+    async fn give_back_again(&self, consumer: &ConsumerInfo) -> Result<()> {
+        let back: Vec<_> = self.ledger().each_back().collect();
+        for (sequence, due) in back {
+            let again = super::settle::back(due.saturating_duration_since(Instant::now()));
+            self.grounds.api.link.publish(self.reply(consumer, sequence), None, again).await?;
+        }
+        Ok(())
+    }
+
+    /// Where outcomes of an event go, as the server would have written it. Of its numbers it reads two, and only asks of the second that it
+    /// has counted so far.
+    fn reply(&self, consumer: &ConsumerInfo, sequence: u64) -> Subject {
+        format!("$JS.ACK.{}.{}.1.{sequence}.{}.0.0", self.grounds.stream, self.name, consumer.delivered.consumer_seq).into()
+    }
+
+    async fn give_back_unseen(
+        &self,
+        reading: &mut Reading,
+        consumer: &ConsumerInfo,
+        places: RangeInclusive<u64>,
+        deliveries: u64,
+    ) -> Result<()> {
+        let mut sent = self.sent(consumer, places, deliveries).await?;
+        sent.retain(|sequence| !self.ledger().knows(*sequence));
+        if sent.is_empty() {
+            return Ok(());
+        }
+        let known = self.known();
+        let counts = self.grounds.released.get_all(&self.name, &known.born, &sent).await?;
+        tracing::debug!(target: "eventbus", group = self.group(), events = counts.len(), "what was lost with the connection is asked for again");
+        let unseen = counts.into_iter().map(|(sequence, uncounted)| Token {
+            reply: Some(self.reply(consumer, sequence)),
+            sequence,
+            delivered: uncounted + 1,
+            uncounted,
+            stored_at: 0,
+            arrived: Instant::now(),
+            bytes: 0,
+            epoch: known.epoch,
+        });
+        self.ledger().returning.extend(unseen);
+        self.release(reading).await
+    }
+
+    /// Which events the group was sent between two places: at most so many, found by a consumer that asks for the same.
+    async fn sent(&self, consumer: &ConsumerInfo, places: RangeInclusive<u64>, most: u64) -> Result<Vec<u64>> {
+        let (api, stream) = (&self.grounds.api, &self.grounds.stream);
+        let unique = api.link.client.new_inbox();
+        let same = ConsumerConfig {
+            name: format!("gap-{}", unique.rsplit('.').next().unwrap_or_default()),
+            durable_name: None,
+            description: String::new(),
+            deliver: DeliverPolicy::ByStartSequence { opt_start_seq: *places.start() },
+            ack_policy: AckPolicy::None,
+            ack_wait: Duration::ZERO,
+            max_ack_pending: 0,
+            inactive_threshold: INACTIVE,
+            num_replicas: 1,
+            mem_storage: true,
+            headers_only: true,
+            ..consumer.config.clone()
+        };
+        let name = api.create_consumer(stream, &same).await?.name;
+        let mut puller = Puller::new(&api.link, self.grounds.context.clone(), stream, &name).await?;
+        puller.ask_for_what_is_there(usize::try_from(most).unwrap_or(usize::MAX)).await?;
+        let mut sent = Vec::new();
+        while puller.is_open() {
+            match puller.next().await? {
+                Pulled::Message(_, place) if places.contains(&place.sequence) => sent.push(place.sequence),
+                _ => break,
+            }
+        }
+        // It ends of itself, too.
+        let _ = api.delete_consumer(stream, &name).await;
+        Ok(sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A consumer that has got this far in the stream, with so many deliveries.
+    fn consumer(stream_seq: u64, consumer_seq: u64) -> ConsumerInfo {
+        let info = serde_json::json!({
+            "name": "g", "created": "2026-01-01T00:00:00Z", "config": { "deliver_policy": "all", "ack_policy": "explicit" },
+            "delivered": { "stream_seq": stream_seq, "consumer_seq": consumer_seq }, "ack_floor": { "stream_seq": 0, "consumer_seq": 0 },
+            "num_ack_pending": 0, "num_waiting": 0, "num_pending": 0
+        });
+        serde_json::from_value(info).unwrap()
+    }
+
+    fn place(sequence: u64, delivery: u64, delivered: u64) -> Place {
+        Place { sequence, delivery, delivered, pending: 0, stored_at: 0 }
+    }
+
+    #[test]
+    fn what_was_sent_behind_the_last_arrival_is_missing() {
+        let mut trace = Trace::from(&consumer(10, 10), 1);
+        trace.see(&place(12, 11, 1), 1);
+        trace.see(&place(9, 12, 2), 1);
+        assert!(!trace.is_broken(1) && trace.is_broken(2));
+        assert_eq!(trace.gap(&consumer(12, 12)), None);
+        assert_eq!(trace.gap(&consumer(20, 15)), Some((13..=20, 3)));
+        // What arrives before the gap is closed hides nothing of it.
+        trace.see(&place(21, 16, 1), 2);
+        assert_eq!(trace.gap(&consumer(21, 16)), Some((13..=21, 4)));
+        trace.resume(&consumer(21, 16), 2);
+        assert_eq!(trace.gap(&consumer(21, 16)), None);
+        // Lost once more, they are looked for once more.
+        assert_eq!(trace.gap(&consumer(21, 19)), Some((13..=21, 3)));
+        trace.see(&place(13, 17, 2), 2);
+        trace.see(&place(22, 18, 1), 2);
+        assert!(!trace.is_shared());
+        assert_eq!(trace.gap(&consumer(22, 18)), None);
+    }
+
+    #[test]
+    fn a_delivery_to_another_member_says_that_there_is_one() {
+        let mut trace = Trace::from(&consumer(0, 0), 1);
+        trace.see(&place(1, 1, 1), 1);
+        assert!(!trace.is_shared());
+        trace.see(&place(3, 3, 1), 1);
+        assert!(trace.is_shared());
+    }
+
+    #[test]
+    fn a_server_that_forgot_deliveries_makes_them_again() {
+        let mut trace = Trace::from(&consumer(10, 10), 1);
+        assert_eq!(trace.gap(&consumer(5, 5)), None);
+        trace.resume(&consumer(5, 5), 2);
+        trace.see(&place(6, 6, 1), 2);
+        assert_eq!(trace.gap(&consumer(8, 8)), Some((7..=8, 2)));
+    }
+
+    #[test]
+    fn silence_is_a_reason_to_look() {
+        let mut trace = Trace::from(&consumer(0, 0), 1);
+        trace.fell_silent();
+        assert!(trace.is_broken(1));
+        trace.resume(&consumer(0, 0), 1);
+        assert!(!trace.is_broken(1));
+    }
+}
