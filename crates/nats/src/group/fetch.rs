@@ -13,11 +13,20 @@ use eventbus_runtime::Fetched;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long after it was due a delivery that others wait for may take to come back, before the server is asked about it.
-const OVERDUE: Duration = Duration::from_secs(1);
-/// How often the server is asked, and how often it has to answer without bringing it, until it is taken to be with another member.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
-const SHOWS: u32 = 3;
+/// When a delivery that others wait for is taken to be with another member.
+struct Doubt {
+    /// How long after it was due the server is asked about it.
+    after: Duration,
+    /// How often the server is asked.
+    again: Duration,
+    /// How often it has to answer without bringing it.
+    shows: u32,
+}
+
+/// Where there seems to be no other member, and order is promised.
+const ALONE: Doubt = Doubt { after: Duration::from_secs(1), again: Duration::from_millis(500), shows: 3 };
+/// Where there are others, who may each wait for what another one got.
+const AMONG_OTHERS: Doubt = Doubt { after: Duration::from_millis(100), again: Duration::from_millis(50), shows: 1 };
 /// How much may arrive that was not asked for, while only what others wait for is wanted.
 const BESIDES: usize = 64;
 /// How often such a request is repeated.
@@ -60,6 +69,10 @@ impl Reading {
             last_noted: now,
             losses: 0,
         }
+    }
+
+    fn doubt(&self) -> Doubt {
+        if self.trace.is_shared() { AMONG_OTHERS } else { ALONE }
     }
 }
 
@@ -177,14 +190,15 @@ impl GroupSource {
 
     /// Asks the server about what others wait for and what should have come back. It may be with another member.
     async fn look_for_the_overdue(&self, reading: &mut Reading) -> Result<()> {
-        if !self.ledger().is_overdue(OVERDUE) || reading.last_shown.elapsed() < ASK_AGAIN || !reading.puller.is_open() {
+        let doubt = reading.doubt();
+        if !self.ledger().is_overdue(doubt.after) || reading.last_shown.elapsed() < doubt.again || !reading.puller.is_open() {
             return Ok(());
         }
         reading.last_shown = Instant::now();
         match self.grounds.api.consumer(&self.grounds.stream, &self.name).await {
             Ok(info) => {
                 self.note(reading.last_shown, &info);
-                self.ledger().give_up_waiting(info.ack_floor.stream_seq, OVERDUE, SHOWS);
+                self.ledger().give_up_waiting(info.ack_floor.stream_seq, doubt.after, doubt.shows);
             }
             Err(failure) => {
                 tracing::debug!(target: "eventbus", ?failure, "the consumer could not be asked");
@@ -227,7 +241,7 @@ impl GroupSource {
             let _ = tokio::time::timeout(ROOM, self.progressed.notified()).await;
             return Ok(());
         }
-        let until = self.next_look(max);
+        let until = self.next_look(max, &reading.doubt());
         let pulled = tokio::select! {
             biased;
             pulled = reading.puller.next() => pulled?,
@@ -237,14 +251,14 @@ impl GroupSource {
     }
 
     /// When to look again, though nothing has come.
-    fn next_look(&self, max: usize) -> Option<Instant> {
+    fn next_look(&self, max: usize, doubt: &Doubt) -> Option<Instant> {
         let now = Instant::now();
         let due = self.ledger().next_due()?;
-        if due + OVERDUE <= now {
-            return Some(now + ASK_AGAIN);
+        if due + doubt.after <= now {
+            return Some(now + doubt.again);
         }
         if max > 0 {
-            return Some(due + OVERDUE);
+            return Some(due + doubt.after);
         }
         Some(if due <= now { now + BESIDES_AGAIN } else { due })
     }

@@ -68,7 +68,7 @@ impl Trace {
     }
 
     /// Whether another member has got deliveries of late.
-    fn is_shared(&self) -> bool {
+    pub(super) fn is_shared(&self) -> bool {
         self.shared.is_some_and(|shared| shared.elapsed() < SHARED)
     }
 
