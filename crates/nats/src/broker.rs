@@ -16,7 +16,7 @@ use crate::{
 use eventbus_core::{Capabilities, ErrorKind, Event, Health, HealthState, Plan, ReplyTransport, Result};
 use eventbus_runtime::{
     Backlog, Buried, Fetched, Progress, Run, Settled, Source,
-    remote::{Broker, Figures, Stored},
+    remote::{Broker, Figures, Stored, send_each},
 };
 use std::time::Duration;
 
@@ -67,24 +67,19 @@ impl Broker for NatsBroker {
         }
     }
 
+    fn takes_batches(&self) -> bool {
+        match &self.kind {
+            Kind::JetStream(jetstream) => jetstream.is_atomic(),
+            Kind::Core(_) => true,
+        }
+    }
+
     async fn send_all(&self, events: &[Event]) -> Vec<Result<Stored>> {
-        if let Kind::JetStream(jetstream) = &self.kind
-            && let Some(stored) = jetstream.send_all(events).await
-        {
-            return stored;
+        match &self.kind {
+            Kind::JetStream(jetstream) if jetstream.is_atomic() && events.len() > 1 => jetstream.send_all_or_none(events).await,
+            Kind::JetStream(_) => send_each(self, events).await,
+            Kind::Core(core) => core.send_all(events).await,
         }
-        let mut acks = Vec::with_capacity(events.len());
-        for event in events {
-            acks.push(self.send(event).await);
-        }
-        let mut answers = Vec::with_capacity(events.len());
-        for ack in acks {
-            answers.push(match ack {
-                Ok(ack) => ack.await,
-                Err(error) => Err(error),
-            });
-        }
-        answers
     }
 
     async fn subscribe(&self, plan: &Plan) -> Result<NatsSource> {

@@ -81,17 +81,19 @@ impl JetStream {
         Ok(Box::pin(ack))
     }
 
-    /// Sends several events, all of which are stored or none, where that was asked for. `None` where each is for itself.
-    pub(crate) async fn send_all(&self, events: &[Event]) -> Option<Vec<Result<Stored>>> {
-        if !self.atomic || events.len() < 2 {
-            return None;
-        }
+    /// Whether several events are stored all or none.
+    pub(crate) fn is_atomic(&self) -> bool {
+        self.atomic
+    }
+
+    /// Sends several events, all of which are stored or none.
+    pub(crate) async fn send_all_or_none(&self, events: &[Event]) -> Vec<Result<Stored>> {
         let messages: Result<Vec<Outgoing>> = events.iter().map(|event| self.message(event)).collect();
         let stored = match messages {
             Ok(messages) => atomic::publish(&self.link, &self.grounds.api, &self.grounds.stream, messages).await,
             Err(error) => Err(error),
         };
-        Some(events.iter().map(|_| stored.clone().map(|()| Stored::New)).collect())
+        events.iter().map(|_| stored.clone().map(|()| Stored::New)).collect()
     }
 
     pub(crate) async fn read(&self, plan: &Plan) -> Result<ReaderSource> {

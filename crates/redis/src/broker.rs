@@ -24,7 +24,7 @@ use crate::{
 use eventbus_core::{Capabilities, Error, ErrorKind, Event, GroupStats, Health, Ordering, Plan, ReplyTransport, Result, Retry};
 use eventbus_runtime::{
     Reporter,
-    remote::{Broker, Figures, Stored},
+    remote::{Broker, Figures, Stored, send_each},
 };
 use redis::{Client, cmd};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -172,24 +172,17 @@ impl Broker for RedisBroker {
         self.publisher(partition).send(event, partition).await
     }
 
+    fn takes_batches(&self) -> bool {
+        true
+    }
+
     async fn send_all(&self, events: &[Event]) -> Vec<Result<Stored>> {
-        let posts = events.iter().map(|event| (event, self.names.partition(event)));
         // One publisher for all, or one for each partition.
         if !self.connector.is_spread() {
-            return self.publishers[0].send_all(posts.map(|(event, partition)| (event.clone(), partition)).collect()).await;
+            let posts = events.iter().map(|event| (event.clone(), self.names.partition(event)));
+            return self.publishers[0].send_all(posts.collect()).await;
         }
-        let mut acks = Vec::with_capacity(events.len());
-        for (event, partition) in posts {
-            acks.push(self.publisher(partition).send(event, partition).await);
-        }
-        let mut answers = Vec::with_capacity(acks.len());
-        for ack in acks {
-            answers.push(match ack {
-                Ok(ack) => ack.await,
-                Err(error) => Err(error),
-            });
-        }
-        answers
+        send_each(self, events).await
     }
 
     async fn subscribe(&self, plan: &Plan) -> Result<RedisSource> {

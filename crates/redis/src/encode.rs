@@ -9,11 +9,15 @@ use crate::{
 };
 use eventbus_core::{Error, ErrorKind, Event, Result, cloudevents};
 use eventbus_runtime::remote::Stored;
-use redis::{Cmd, Pipeline, Value, cmd};
+use redis::{Cmd, Pipeline, Value};
 use std::time::Duration;
 
 /// How many attributes an event may have. A script takes no more at once.
 const MOST_ATTRIBUTES: usize = 3000;
+
+/// How many arguments and bytes the command for an event has for the most part, without the data.
+const USUAL_ARGUMENTS: usize = 24;
+const USUAL_BYTES: usize = 384;
 
 /// Writes commands that publish events.
 pub(crate) struct Encoder {
@@ -92,8 +96,8 @@ impl Encoder {
     fn entries(&self, events: &[(Event, u32)]) -> Result<Encoded> {
         let mut encoded = Encoded::new(events.len(), |answer, _| reply::bytes(answer).map(|_| vec![Stored::New]));
         for (place, (event, partition)) in events.iter().enumerate() {
-            let mut command = cmd("XADD");
-            command.arg(self.names.stream(*partition));
+            let mut command = Cmd::with_capacity(USUAL_ARGUMENTS, room(event));
+            command.arg("XADD").arg(self.names.stream(*partition));
             if matches!(self.kind, Kind::Idempotent) {
                 command.arg("IDMP").arg(event.source()).arg(event.id());
             }
@@ -107,12 +111,18 @@ impl Encoder {
     fn messages(&self, events: &[(Event, u32)]) -> Result<Encoded> {
         let mut encoded = Encoded::new(events.len(), |answer, _| reply::integer(answer).map(|_| vec![Stored::New]));
         for (place, (event, _)) in events.iter().enumerate() {
-            let mut command = cmd("PUBLISH");
-            command.arg(self.names.channel(event.event_type())).arg(&cloudevents::json::encode(event)?[..]);
+            let body = cloudevents::json::encode(event)?;
+            let mut command = Cmd::with_capacity(3, body.len() + USUAL_BYTES);
+            command.arg("PUBLISH").arg(self.names.channel(event.event_type())).arg(&body[..]);
             encoded.add(command, vec![place]);
         }
         Ok(encoded)
     }
+}
+
+/// The bytes of a command for an event, about.
+fn room(event: &Event) -> usize {
+    event.data().size_hint() + USUAL_BYTES
 }
 
 /// A call of the script that stores events once.
@@ -150,7 +160,7 @@ fn stored_by_script(answer: Value, events: usize) -> Result<Vec<Stored>> {
 
 impl Encoded {
     fn new(events: usize, reads: fn(Value, usize) -> Result<Vec<Stored>>) -> Self {
-        Self { commands: Pipeline::new(), places: Vec::new(), events, reads }
+        Self { commands: Pipeline::with_capacity(events), places: Vec::with_capacity(events), events, reads }
     }
 
     fn add(&mut self, command: Cmd, places: Vec<usize>) {

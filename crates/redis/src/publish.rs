@@ -1,7 +1,8 @@
 //! Publishing: what is sent at the same time shares one way to the server and back.
 //!
 //! An event that finds nothing else on its way is sent at once, by its publisher. While answers are awaited, further events gather, and go
-//! together as soon as the lot before them is answered. So one alone waits for nothing, and many are as fast as if they were one.
+//! together in lots, of which two are on their way at a time. So one alone waits for nothing, many are as fast as if they were one, and
+//! the server works on one lot while the next is written.
 
 use crate::{
     encode::Encoder,
@@ -11,6 +12,7 @@ use crate::{
 use eventbus_core::{Error, Event, Result};
 use eventbus_runtime::remote::Stored;
 use std::{
+    collections::VecDeque,
     future::{Future, poll_fn},
     pin::Pin,
     sync::{
@@ -22,7 +24,9 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 /// How many events go together at the most.
-const MOST: usize = 512;
+const MOST: usize = 128;
+/// How many lots are on their way at the most.
+const LOTS: usize = 2;
 /// How many bytes of data they have at the most, unless one event alone has more.
 const MOST_BYTES: usize = 1024 * 1024;
 /// How many events may gather before publishers have to wait.
@@ -49,6 +53,9 @@ struct Job {
     post: (Event, u32),
     answer: oneshot::Sender<Result<Stored>>,
 }
+
+/// A lot on its way, and what becomes of its events.
+type Sending = Pin<Box<dyn Future<Output = Vec<Result<Stored>>> + Send>>;
 
 /// The server's answer to an event.
 pub(crate) enum Ack {
@@ -82,14 +89,7 @@ impl Publisher {
         let writable = posts.iter().all(|(event, _)| Encoder::check(event).is_ok());
         if writable && self.way.unanswered.compare_exchange(0, posts.len(), SeqCst, SeqCst).is_ok() {
             let _counted = Unanswered(&self.way, posts.len());
-            let mut outcomes = Vec::with_capacity(posts.len());
-            let mut rest = &posts[..];
-            while !rest.is_empty() {
-                let (lot, more) = rest.split_at(fitting(rest.iter().map(|(event, _)| event)));
-                outcomes.extend(self.way.deliver(lot, None).await);
-                rest = more;
-            }
-            return outcomes;
+            return self.send_in_lots(posts).await;
         }
         let mut acks = Vec::with_capacity(posts.len());
         for post in posts {
@@ -104,6 +104,23 @@ impl Publisher {
                 Ok(ack) => ack.await,
                 Err(error) => Err(error),
             });
+        }
+        outcomes
+    }
+
+    async fn send_in_lots(&self, mut posts: Vec<(Event, u32)>) -> Vec<Result<Stored>> {
+        let mut outcomes = Vec::with_capacity(posts.len());
+        let mut sending = VecDeque::with_capacity(LOTS);
+        while !posts.is_empty() {
+            let rest = posts.split_off(fitting(posts.iter().map(|(event, _)| event)));
+            let lot = std::mem::replace(&mut posts, rest);
+            while sending.len() == LOTS || !sending.is_empty() && !self.way.is_clear() {
+                outcomes.extend(first(&mut sending).await);
+            }
+            sending.push_back(self.way.set_out(lot).await);
+        }
+        while !sending.is_empty() {
+            outcomes.extend(first(&mut sending).await);
         }
         outcomes
     }
@@ -149,6 +166,31 @@ impl Way {
         }
     }
 
+    /// Whether a lot may follow others: on a connection that is there it cannot overtake them.
+    fn is_clear(&self) -> bool {
+        self.link.live().is_some()
+    }
+
+    /// Sends a lot. It is on its way when this returns, where the connection is there.
+    async fn set_out(self: &Arc<Self>, posts: Vec<(Event, u32)>) -> Sending {
+        let way = Arc::clone(self);
+        let live = self.link.live();
+        let mut sending: Sending = Box::pin(async move { way.deliver(&posts, live).await });
+        let mut known = None;
+        // Polled once, which hands it to the connection: what is sent after it cannot overtake it.
+        poll_fn(|cx| {
+            if let Poll::Ready(outcomes) = sending.as_mut().poll(cx) {
+                known = Some(outcomes);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        match known {
+            Some(outcomes) => Box::pin(std::future::ready(outcomes)),
+            None => sending,
+        }
+    }
+
     async fn deliver(&self, posts: &[(Event, u32)], live: Option<Live>) -> Vec<Result<Stored>> {
         let delivered = async {
             let encoded = self.encoder.encode(posts)?;
@@ -178,12 +220,37 @@ impl Drop for Unanswered<'_> {
     }
 }
 
-/// Sends what has gathered, all of it at once, one lot after the other.
+/// The outcomes of the first of several lots.
+async fn first(sending: &mut VecDeque<Sending>) -> Vec<Result<Stored>> {
+    let Some(lot) = sending.front_mut() else { return Vec::new() };
+    let outcomes = lot.await;
+    sending.pop_front();
+    outcomes
+}
+
+/// Sends what has gathered, lot after lot.
 async fn send_gathered(way: Arc<Way>, mut jobs: mpsc::Receiver<Job>) {
     let mut gathered = Vec::with_capacity(MOST);
+    let mut sending: VecDeque<Sending> = VecDeque::with_capacity(LOTS);
+    let mut answers: VecDeque<Vec<oneshot::Sender<Result<Stored>>>> = VecDeque::with_capacity(LOTS);
+    let mut is_over = false;
     loop {
-        if gathered.is_empty() && jobs.recv_many(&mut gathered, MOST).await == 0 {
-            return;
+        let may_follow = sending.is_empty() || sending.len() < LOTS && way.is_clear();
+        tokio::select! {
+            biased;
+            outcomes = first(&mut sending), if !sending.is_empty() => {
+                let _counted = Unanswered(&way, outcomes.len());
+                for (answer, outcome) in answers.pop_front().into_iter().flatten().zip(outcomes) {
+                    // Whoever does not wait any more is told nothing.
+                    let _ = answer.send(outcome);
+                }
+            }
+            more = jobs.recv_many(&mut gathered, MOST), if may_follow && gathered.is_empty() && !is_over => is_over = more == 0,
+            () = std::future::ready(()), if may_follow && !gathered.is_empty() => {}
+            else => return,
+        }
+        if gathered.is_empty() || !(sending.is_empty() || sending.len() < LOTS && way.is_clear()) {
+            continue;
         }
         while gathered.len() < MOST
             && let Ok(job) = jobs.try_recv()
@@ -192,12 +259,9 @@ async fn send_gathered(way: Arc<Way>, mut jobs: mpsc::Receiver<Job>) {
         }
         let rest = gathered.split_off(fitting(gathered.iter().map(|job| &job.post.0)));
         let lot = std::mem::replace(&mut gathered, rest);
-        let _counted = Unanswered(&way, lot.len());
-        let (posts, answers): (Vec<_>, Vec<_>) = lot.into_iter().map(|job| (job.post, job.answer)).unzip();
-        for (answer, outcome) in answers.into_iter().zip(way.deliver(&posts, None).await) {
-            // Whoever does not wait any more is told nothing.
-            let _ = answer.send(outcome);
-        }
+        let (posts, tellers): (Vec<_>, Vec<_>) = lot.into_iter().map(|job| (job.post, job.answer)).unzip();
+        sending.push_back(way.set_out(posts).await);
+        answers.push_back(tellers);
     }
 }
 

@@ -82,6 +82,12 @@ impl Tally {
         self.figures().lost += count;
     }
 
+    /// So many that retention was said to have taken had been read before.
+    pub(crate) fn found(&self, count: u64) {
+        let mut figures = self.figures();
+        figures.lost = figures.lost.saturating_sub(count);
+    }
+
     /// Retention took so many from the group at a partition, since there is one. Returns how many more than were known.
     pub(crate) fn took(&self, partition: u32, taken: u64) -> Option<u64> {
         let mut figures = self.figures();

@@ -16,17 +16,14 @@ pub(super) fn encode(value: &str) -> Cow<'_, str> {
 /// none where it was.
 pub(super) fn decode(value: &str) -> Result<Cow<'_, str>> {
     let unquoted = unquote(value);
+    if !unquoted.contains('%') {
+        return Ok(unquoted);
+    }
     let refuse = |rule: &str| Error::new(ErrorKind::Decode, format!("header value {}: {rule}", Excerpt(value)));
     if !is_well_formed(&unquoted) {
         return Err(refuse("a percent sign must be followed by two hexadecimal digits"));
     }
-    let decoded = match &unquoted {
-        Cow::Borrowed(text) => percent_decode_str(text).decode_utf8().map(|text| Cow::Owned(text.into_owned())),
-        Cow::Owned(text) => percent_decode_str(text).decode_utf8().map(|text| Cow::Owned(text.into_owned())),
-    };
-    if !unquoted.contains('%') {
-        return Ok(unquoted);
-    }
+    let decoded = percent_decode_str(&unquoted).decode_utf8().map(|text| Cow::Owned(text.into_owned()));
     decoded.map_err(|_| refuse("its percent-encoded bytes must be UTF-8"))
 }
 

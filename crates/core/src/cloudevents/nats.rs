@@ -6,7 +6,8 @@
 use super::{
     JSON_MEDIA_TYPE,
     assemble::{Assembler, Data, Read, refused, twice},
-    attributes, header, json,
+    attributes::{self, Written},
+    header, json,
 };
 use crate::{Error, ErrorKind, Event, EventType, Result};
 use bytes::Bytes;
@@ -17,18 +18,28 @@ pub const MESSAGE_ID: &str = "Nats-Msg-Id";
 
 const CONTENT_TYPE: &str = "Content-Type";
 const PREFIX: &str = "ce-";
+/// Room for the names of nearly all attributes.
+const MOST_NAMES: usize = 20;
 
 /// The subject of an event type: `{prefix}.{type}`.
 #[must_use]
 pub fn subject(prefix: &str, event_type: &EventType) -> String {
-    format!("{prefix}.{event_type}")
+    [prefix, ".", event_type.as_str()].concat()
 }
 
 /// The value of [`MESSAGE_ID`]: `{source}#{id}`, percent-encoded as header values are, and so is a `#` in the id. Two sources may use the same
 /// id.
 #[must_use]
 pub fn message_id(event: &Event) -> String {
-    format!("{}#{}", header::encode(event.source()), header::encode(event.id()).replace('#', "%23"))
+    let (source, id) = (header::encode(event.source()), header::encode(event.id()));
+    let mut message_id = String::with_capacity(source.len() + 1 + id.len());
+    message_id.push_str(&source);
+    message_id.push('#');
+    for (number, part) in id.split('#').enumerate() {
+        message_id.push_str(if number > 0 { "%23" } else { "" });
+        message_id.push_str(part);
+    }
+    message_id
 }
 
 /// Writes an event in binary mode: calls `set` for each header and returns the payload.
@@ -37,11 +48,15 @@ pub fn message_id(event: &Event) -> String {
 /// As [`json::encode`].
 pub fn encode(event: &Event, mut set: impl FnMut(&str, &str)) -> Result<Bytes> {
     event.check()?;
-    let mut name = String::from(PREFIX);
+    let mut name = String::with_capacity(PREFIX.len() + MOST_NAMES);
+    name.push_str(PREFIX);
     attributes::each(event, |attribute, value| {
         name.truncate(PREFIX.len());
         name.push_str(attribute);
-        set(&name, &header::encode(&value.to_string()));
+        match &value {
+            Written::Text(text) => set(&name, &header::encode(text)),
+            other => set(&name, &header::encode(&other.to_string())),
+        }
     });
     event.data().to_bytes()
 }

@@ -19,7 +19,7 @@ pub const STRUCTURED: &str = "event";
 /// The channel of an event type in Pub/Sub mode: `{prefix}:{type}`.
 #[must_use]
 pub fn channel(prefix: &str, event_type: &EventType) -> String {
-    format!("{prefix}:{event_type}")
+    [prefix, ":", event_type.as_str()].concat()
 }
 
 /// Writes an event: calls `set` for each field, with its value as bytes.

@@ -42,15 +42,35 @@ impl Core {
 
     /// Hands an event to the connection. It is acknowledged when it has been written there: no server says more.
     pub(crate) async fn send(&self, event: &Event) -> Result<Ack> {
+        self.hand_over(event).await?;
+        let written = self.written();
+        Ok(Box::pin(async move { written.await.map(|()| Stored::New) }))
+    }
+
+    /// The same for several, which are written together.
+    pub(crate) async fn send_all(&self, events: &[Event]) -> Vec<Result<Stored>> {
+        let mut handed = Vec::with_capacity(events.len());
+        for event in events {
+            handed.push(self.hand_over(event).await);
+        }
+        let written = self.written().await;
+        handed.into_iter().map(|handed| handed.and_then(|()| written.clone()).map(|()| Stored::New)).collect()
+    }
+
+    async fn hand_over(&self, event: &Event) -> Result<()> {
         let message = Outgoing::new(&self.prefix, event)?.with_id(&nats::message_id(event));
         message.check_size(self.limits.message)?;
         self.link.check()?;
-        self.link.publish(message.subject, Some(message.headers), message.payload).await?;
+        self.link.publish(message.subject, Some(message.headers), message.payload).await
+    }
+
+    /// Resolves when all that was handed over before has been written to the connection.
+    fn written(&self) -> impl Future<Output = Result<()>> + Send + use<> {
         let link = self.link.clone();
-        Ok(Box::pin(async move {
+        async move {
             let flushed = link.answered("".into(), link.client.flush()).await?;
-            flushed.map(|()| Stored::New).map_err(|error| gone().caused_by(error))
-        }))
+            flushed.map_err(|error| gone().caused_by(error))
+        }
     }
 
     pub(crate) async fn subscribe(&self, plan: &Plan) -> Result<CoreSource> {

@@ -26,22 +26,14 @@ pub trait Broker: Send + Sync + 'static {
     /// anything else is final. The same goes for the errors of the [`Ack`](Self::Ack), whose outcome may then be unknown.
     fn send(&self, event: &Event) -> impl Future<Output = Result<Self::Ack>> + Send;
 
+    /// Whether several events are better [sent together](Self::send_all) than one after the other.
+    fn takes_batches(&self) -> bool {
+        false
+    }
+
     /// Sends several events in their order and waits for all answers: one for each.
     fn send_all(&self, events: &[Event]) -> impl Future<Output = Vec<Result<Stored>>> + Send {
-        async move {
-            let mut acks = Vec::with_capacity(events.len());
-            for event in events {
-                acks.push(self.send(event).await);
-            }
-            let mut answers = Vec::with_capacity(events.len());
-            for ack in acks {
-                answers.push(match ack {
-                    Ok(ack) => ack.await,
-                    Err(error) => Err(error),
-                });
-            }
-            answers
-        }
+        send_each(self, events)
     }
 
     /// Makes or joins what the plan asks for at the server. When this resolves, whatever is published from then on will be fetched.
@@ -76,6 +68,22 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Ends what runs in the background, and the connection unless it is the caller's own. Called once, after everything else.
     fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Sends events one after the other, as [`Broker::send_all`] does unless a backend has a better way, and waits for all answers.
+pub async fn send_each(broker: &(impl Broker + ?Sized), events: &[Event]) -> Vec<Result<Stored>> {
+    let mut acks = Vec::with_capacity(events.len());
+    for event in events {
+        acks.push(broker.send(event).await);
+    }
+    let mut answers = Vec::with_capacity(events.len());
+    for ack in acks {
+        answers.push(match ack {
+            Ok(ack) => ack.await,
+            Err(error) => Err(error),
+        });
+    }
+    answers
 }
 
 /// What became of an event that the server took.

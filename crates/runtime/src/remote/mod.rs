@@ -15,7 +15,7 @@ mod publish;
 mod subscription;
 
 pub use self::{
-    broker::{Broker, Figures, LetterStore, Stored},
+    broker::{Broker, Figures, LetterStore, Stored, send_each},
     bus::RemoteBus,
     core::RemoteSettings,
 };

@@ -1,6 +1,6 @@
 //! Publishing: one attempt after the other under the same id, until the server has the event or the publish timeout is over.
 
-use super::{Broker, core::Core, in_flight::Place};
+use super::{Broker, broker::Stored, core::Core, in_flight::Place};
 use eventbus_core::{Error, ErrorKind, Event, Receipt, Result};
 use std::sync::Arc;
 use tokio::{sync::oneshot, time::Instant};
@@ -48,6 +48,9 @@ impl<B: Broker> Core<B> {
     /// Publishes several events in their order.
     pub(super) async fn publish_all(&self, events: Vec<Event>, inside: bool) -> Vec<Result<()>> {
         let _awaited = self.in_flight.await_some(events.len());
+        if !self.broker.takes_batches() {
+            return self.publish_each(events, inside).await;
+        }
         let mut results: Vec<Result<()>> = Vec::with_capacity(events.len());
         let (mut admitted, mut places) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         for (place, event) in events.into_iter().enumerate() {
@@ -68,23 +71,52 @@ impl<B: Broker> Core<B> {
         results.into_iter().map(|result| result.map_err(|error| self.counts.refuse(error))).collect()
     }
 
+    /// Hands over one event after the other, so that the server is at work before the last one is written, and then waits for the answers.
+    async fn publish_each(&self, events: Vec<Event>, inside: bool) -> Vec<Result<()>> {
+        let deadline = self.deadline();
+        let mut sent = Vec::with_capacity(events.len());
+        for event in events {
+            sent.push(match self.admit(event, inside) {
+                Ok(Some(event)) => Ok(Some((self.broker.send(&event).await, event))),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            });
+        }
+        let mut results = Vec::with_capacity(sent.len());
+        for sent in sent {
+            let result = match sent {
+                Ok(Some((Ok(ack), event))) => self.conclude(&event, ack.await, deadline).await,
+                Ok(Some((Err(error), event))) => self.conclude(&event, Err(error), deadline).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            results.push(result.map_err(|error| self.counts.refuse(error)));
+        }
+        results
+    }
+
     /// Sends several events at once. What the server may take a little later is sent again, one by one, in the same order.
     pub(super) async fn deliver_all(&self, events: &[Event]) -> Vec<Result<()>> {
         let deadline = self.deadline();
         let mut outcomes = Vec::with_capacity(events.len());
         for (event, answer) in events.iter().zip(self.broker.send_all(events).await) {
-            outcomes.push(match answer {
-                Ok(stored) => {
-                    self.counts.accepted(event.event_type(), stored);
-                    Ok(())
-                }
-                Err(error) if error.is_retryable() && !matches!(error.kind(), ErrorKind::Full { .. }) => {
-                    self.deliver_until(deadline, event).await
-                }
-                Err(error) => Err(about(error, event)),
-            });
+            outcomes.push(self.conclude(event, answer, deadline).await);
         }
         outcomes
+    }
+
+    /// What comes of the first answer to an event, which may be to send it again.
+    async fn conclude(&self, event: &Event, answer: Result<Stored>, deadline: Instant) -> Result<()> {
+        match answer {
+            Ok(stored) => {
+                self.counts.accepted(event.event_type(), stored);
+                Ok(())
+            }
+            Err(error) if error.is_retryable() && !matches!(error.kind(), ErrorKind::Full { .. }) => {
+                self.deliver_until(deadline, event).await
+            }
+            Err(error) => Err(about(error, event)),
+        }
     }
 }
 
@@ -124,14 +156,7 @@ impl<B: Broker> Core<B> {
     ) {
         let first = async { ack?.await };
         let answer = match tokio::time::timeout_at(deadline, first).await {
-            Ok(Err(error)) if error.is_retryable() && !matches!(error.kind(), ErrorKind::Full { .. }) => {
-                self.deliver_until(deadline, &event).await
-            }
-            Ok(Ok(stored)) => {
-                self.counts.accepted(event.event_type(), stored);
-                Ok(())
-            }
-            Ok(Err(error)) => Err(about(error, &event)),
+            Ok(answer) => self.conclude(&event, answer, deadline).await,
             Err(_) => Err(about(self.unknown(), &event)),
         };
         let answer = answer.map_err(|error| self.counts.refuse(error));

@@ -72,6 +72,28 @@ impl Position {
         self.passed = self.passed.map(|passed| passed + lost);
         self.missed += lost;
     }
+
+    /// Some that were taken for missed had been read already when they were removed, and were still on their way.
+    fn find(&mut self, found: u64) {
+        self.passed = self.passed.map(|passed| passed.saturating_sub(found));
+        self.missed = self.missed.saturating_sub(found);
+    }
+}
+
+impl State {
+    /// Lets a reader go on with the tail if it has got as far.
+    fn go_along(&mut self, reader: &Reader) {
+        let Self { positions, along, .. } = self;
+        for (tail, own) in positions.iter_mut().zip(reader.positions()) {
+            // What the tail has missed and nobody has noticed is none of this reader's, which may know of it.
+            let missed = own.passed.zip(tail.passed).map_or(0, |(own, tail)| own.saturating_sub(tail));
+            if own.id == tail.id && missed > 0 && !reader.is_live() {
+                tail.miss(missed);
+                along.iter().filter(|(_, along)| along.is_live()).for_each(|(_, along)| along.tally().lost_to_retention(missed));
+            }
+        }
+        reader.catch_up_with(&self.positions, self.scanned);
+    }
 }
 
 /// What a reader that is behind has read: entries by partition.
@@ -141,9 +163,9 @@ impl Tail {
             state.reading = (0..self.readers.len()).map(|reader| tokio::spawn(read_on(Arc::downgrade(self), reader))).collect();
         }
         let reader = Arc::new(Reader::new(plan, begins));
+        state.go_along(&reader);
         let place = state.along.insert(Arc::clone(&reader));
         plan.patterns.iter().for_each(|pattern| state.routes.insert(pattern, place));
-        reader.catch_up_with(&state.positions, state.scanned);
         Ok((place, reader))
     }
 
@@ -315,7 +337,7 @@ impl Tail {
 
     /// Takes in what a reader has read by itself. It goes on with the tail where it has caught up.
     pub(crate) fn caught(&self, reader: &Reader, pages: Pages) {
-        let state = self.state();
+        let mut state = self.state();
         if pages.generation != state.generation {
             return;
         }
@@ -331,7 +353,7 @@ impl Tail {
                 self.tell_of_loss(partition, passed - known);
             }
         }
-        reader.catch_up_with(&state.positions, state.scanned);
+        state.go_along(reader);
     }
 
     /// Asks how much a reader has before it, and how much retention took.
@@ -348,9 +370,11 @@ impl Tail {
             waiting += if ahead.last < position.id { 1 } else { ahead.follow };
             oldest = oldest.max(ahead.first.map(EntryId::age));
             if let (true, Some(added), Some(passed)) = (ahead.is_exact, ahead.added, position.passed) {
-                let lost = added.saturating_sub(ahead.follow).saturating_sub(passed);
-                if lost > 0 && ahead.last >= position.id {
-                    self.lose(reader, partition, position, lost);
+                let through = added.saturating_sub(ahead.follow);
+                if through > passed && ahead.last >= position.id {
+                    self.lose(reader, partition, position, through - passed);
+                } else if through < passed && ahead.last >= position.id {
+                    self.find(reader, partition, position, passed - through);
                 }
             }
         }
@@ -381,6 +405,20 @@ impl Tail {
             return;
         }
         self.tell_of_loss(partition, lost);
+    }
+
+    /// Takes back that some were removed before they were read.
+    fn find(&self, reader: &Reader, partition: u32, at: Position, found: u64) {
+        if reader.is_live() {
+            let mut state = self.state();
+            let position = &mut state.positions[partition as usize];
+            if position.missed == at.missed {
+                position.find(found);
+                state.along.iter().filter(|(_, along)| along.is_live()).for_each(|(_, along)| along.tally().found(found));
+            }
+        } else if reader.positions()[partition as usize].missed == at.missed {
+            reader.find(partition, found);
+        }
     }
 
     fn tell_of_loss(&self, partition: u32, lost: u64) {

@@ -183,6 +183,11 @@ impl Reader {
         self.queue().positions[partition as usize].miss(lost);
         self.tally.lost_to_retention(lost);
     }
+
+    pub(super) fn find(&self, partition: u32, found: u64) {
+        self.queue().positions[partition as usize].find(found);
+        self.tally.found(found);
+    }
 }
 
 impl Queue {
