@@ -36,7 +36,7 @@
 //! | it is delivered to every group | it is not removed before: `max_age`, and with `discard=old` also `max_bytes` and `max_msgs`, remove the oldest whether or not they were delivered |
 //! | the same (source, id) is stored once | within `dedup_window` |
 //! | an event is handled once | nobody promises that: it may come again where a member dies, a connection breaks before an acknowledgement has arrived, or a consumer is deleted and made again. `confirmed_acks` narrows the second |
-//! | `Strict` and `PerKey` keep their order in a group | it has one member at a time. What a member had begun when it died comes again when its lease is over, behind what others get meanwhile |
+//! | `Strict` and `PerKey` keep their order in a group | it has one member at a time: what a lost connection swallowed is then asked for again before anything newer. What a member had begun when it died comes again when its lease is over, behind what others get meanwhile |
 //!
 //! # Core mode
 //!

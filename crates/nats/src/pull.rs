@@ -28,6 +28,8 @@ pub(crate) struct Puller {
     arriving: Subscriber,
     requests: u64,
     open: Option<Open>,
+    /// How many messages the last request might still have brought when it was given up.
+    given_up: usize,
     /// Reads where a message stands in the stream.
     reader: jetstream::Message,
 }
@@ -83,11 +85,25 @@ impl Puller {
         };
         let reader = jetstream::Message { message: nothing, context };
         let target = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}").into();
-        Ok(Self { link: link.clone(), target, inbox, arriving, requests: 0, open: None, reader })
+        Ok(Self { link: link.clone(), target, inbox, arriving, requests: 0, open: None, given_up: 0, reader })
     }
 
     pub(crate) fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// How many messages may have been sent that have not arrived: more than that were asked for by somebody else.
+    pub(crate) fn owed(&self) -> usize {
+        self.open.as_ref().map_or(self.given_up, |open| open.left)
+    }
+
+    /// Gives up the request that is open. Whether there was one.
+    fn give_up(&mut self) -> bool {
+        let open = self.open.take();
+        if let Some(open) = &open {
+            self.given_up = open.left;
+        }
+        open.is_some()
     }
 
     /// A name that only this one has.
@@ -109,6 +125,7 @@ impl Puller {
     async fn ask_for(&mut self, messages: usize, question: String) -> Result<()> {
         self.link.check()?;
         self.requests += 1;
+        self.given_up = 0;
         let number = self.requests;
         // Noted first: a future that is dropped after the sending must not leave a request that nobody knows of.
         self.open = Some(Open { number, left: messages, until: Instant::now() + EXPIRES + GRACE, losses: self.link.losses() });
@@ -130,11 +147,11 @@ impl Puller {
                 biased;
                 arrived = poll_fn(|cx| Pin::new(&mut self.arriving).poll_next(cx)) => arrived,
                 () = self.link.lost_since(losses) => {
-                    self.open = None;
+                    self.give_up();
                     return Ok(Pulled::Over);
                 }
                 () = tokio::time::sleep_until(until) => {
-                    return Ok(if self.open.take().is_some() { Pulled::Silence } else { Pulled::Over });
+                    return Ok(if self.give_up() { Pulled::Silence } else { Pulled::Over });
                 }
             };
             let Some(message) = arrived else { return Err(crate::link::gone()) };

@@ -26,8 +26,8 @@ pub(super) struct Trace {
     arrived: u64,
     /// The last delivery that is accounted for, as the consumer counts them.
     delivery: u64,
-    /// The last one since the connection was made anew.
-    since: Option<u64>,
+    /// The last one since the connection was made anew, and how many there were.
+    since: Option<(u64, usize)>,
     /// When a delivery is known to have gone to another member.
     shared: Option<Instant>,
     /// The connection on which they arrive.
@@ -55,7 +55,7 @@ impl Trace {
     /// A delivery has arrived on a connection.
     pub(super) fn see(&mut self, place: &Place, connection: u64) {
         if self.is_broken(connection) {
-            self.since = Some(place.delivery);
+            self.since = Some((place.delivery, self.late() + 1));
             return;
         }
         if place.delivery > self.delivery + 1 {
@@ -72,17 +72,23 @@ impl Trace {
         self.shared.is_some_and(|shared| shared.elapsed() < SHARED)
     }
 
-    /// How many deliveries are unaccounted for, and between which places of the stream they are. `None` where there are none.
-    fn gap(&self, consumer: &ConsumerInfo) -> Option<(RangeInclusive<u64>, u64)> {
+    /// How many have arrived since the connection was made anew.
+    fn late(&self) -> usize {
+        self.since.map_or(0, |(_, count)| count)
+    }
+
+    /// How many deliveries are unaccounted for, and between which places of the stream they are. `None` where there are none, or more than
+    /// this member had asked for, so that another one must have got some.
+    fn gap(&self, consumer: &ConsumerInfo, owed: usize) -> Option<(RangeInclusive<u64>, u64)> {
         let places = self.arrived + 1..=consumer.delivered.stream_seq;
         let deliveries = consumer.delivered.consumer_seq.checked_sub(self.delivery)?;
-        (deliveries > 0 && !places.is_empty()).then_some((places, deliveries))
+        (deliveries > 0 && deliveries <= owed as u64 && !places.is_empty()).then_some((places, deliveries))
     }
 
     /// All is accounted for. What was given back comes on this connection, before anything new.
     fn resume(&mut self, consumer: &ConsumerInfo, connection: u64) {
         let delivered = consumer.delivered;
-        self.delivery = self.since.take().map_or(delivered.consumer_seq, |since| since.max(delivered.consumer_seq));
+        self.delivery = self.since.take().map_or(delivered.consumer_seq, |(since, _)| since.max(delivered.consumer_seq));
         // A server that was killed may have forgotten some, and sends them anew.
         self.arrived = self.arrived.min(delivered.stream_seq);
         self.connection = connection;
@@ -99,11 +105,12 @@ impl GroupSource {
         else {
             return self.recover(reading).await;
         };
+        let owed = reading.puller.owed() + reading.trace.late();
         // What was sent before that answer is here by now.
         self.take_in_all(reading).await?;
         if *super::word(&consumer.created) == *self.known().born && !reading.trace.is_shared() {
             self.give_back_again(&consumer).await?;
-            if let Some((places, deliveries)) = reading.trace.gap(&consumer) {
+            if let Some((places, deliveries)) = reading.trace.gap(&consumer, owed) {
                 self.give_back_unseen(reading, &consumer, places, deliveries).await?;
             }
         }
@@ -214,19 +221,20 @@ mod tests {
         trace.see(&place(12, 11, 1), 1);
         trace.see(&place(9, 12, 2), 1);
         assert!(!trace.is_broken(1) && trace.is_broken(2));
-        assert_eq!(trace.gap(&consumer(12, 12)), None);
-        assert_eq!(trace.gap(&consumer(20, 15)), Some((13..=20, 3)));
+        assert_eq!(trace.gap(&consumer(12, 12), 9), None);
+        assert_eq!(trace.gap(&consumer(20, 15), 9), Some((13..=20, 3)));
+        assert_eq!(trace.gap(&consumer(20, 15), 2), None, "only two were asked for");
         // What arrives before the gap is closed hides nothing of it.
         trace.see(&place(21, 16, 1), 2);
-        assert_eq!(trace.gap(&consumer(21, 16)), Some((13..=21, 4)));
+        assert_eq!(trace.gap(&consumer(21, 16), 9), Some((13..=21, 4)));
         trace.resume(&consumer(21, 16), 2);
-        assert_eq!(trace.gap(&consumer(21, 16)), None);
+        assert_eq!(trace.gap(&consumer(21, 16), 9), None);
         // Lost once more, they are looked for once more.
-        assert_eq!(trace.gap(&consumer(21, 19)), Some((13..=21, 3)));
+        assert_eq!(trace.gap(&consumer(21, 19), 9), Some((13..=21, 3)));
         trace.see(&place(13, 17, 2), 2);
         trace.see(&place(22, 18, 1), 2);
         assert!(!trace.is_shared());
-        assert_eq!(trace.gap(&consumer(22, 18)), None);
+        assert_eq!(trace.gap(&consumer(22, 18), 9), None);
     }
 
     #[test]
@@ -241,10 +249,10 @@ mod tests {
     #[test]
     fn a_server_that_forgot_deliveries_makes_them_again() {
         let mut trace = Trace::from(&consumer(10, 10), 1);
-        assert_eq!(trace.gap(&consumer(5, 5)), None);
+        assert_eq!(trace.gap(&consumer(5, 5), 9), None);
         trace.resume(&consumer(5, 5), 2);
         trace.see(&place(6, 6, 1), 2);
-        assert_eq!(trace.gap(&consumer(8, 8)), Some((7..=8, 2)));
+        assert_eq!(trace.gap(&consumer(8, 8), 9), Some((7..=8, 2)));
     }
 
     #[test]
