@@ -28,8 +28,8 @@ pub(crate) struct Puller {
     arriving: Subscriber,
     requests: u64,
     open: Option<Open>,
-    /// How many messages the last request might still have brought when it was given up.
-    given_up: usize,
+    /// How many messages requests that were given up might still have brought, and until when the server may serve them.
+    given_up: (usize, Instant),
     /// Reads where a message stands in the stream.
     reader: jetstream::Message,
 }
@@ -85,7 +85,7 @@ impl Puller {
         };
         let reader = jetstream::Message { message: nothing, context };
         let target = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}").into();
-        Ok(Self { link: link.clone(), target, inbox, arriving, requests: 0, open: None, given_up: 0, reader })
+        Ok(Self { link: link.clone(), target, inbox, arriving, requests: 0, open: None, given_up: (0, Instant::now()), reader })
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -94,14 +94,14 @@ impl Puller {
 
     /// How many messages may have been sent that have not arrived: more than that were asked for by somebody else.
     pub(crate) fn owed(&self) -> usize {
-        self.open.as_ref().map_or(self.given_up, |open| open.left)
+        self.given_up.0 + self.open.as_ref().map_or(0, |open| open.left)
     }
 
     /// Gives up the request that is open. Whether there was one.
     fn give_up(&mut self) -> bool {
         let open = self.open.take();
         if let Some(open) = &open {
-            self.given_up = open.left;
+            self.given_up = (self.given_up.0 + open.left, open.until);
         }
         open.is_some()
     }
@@ -125,7 +125,9 @@ impl Puller {
     async fn ask_for(&mut self, messages: usize, question: String) -> Result<()> {
         self.link.check()?;
         self.requests += 1;
-        self.given_up = 0;
+        if self.given_up.1 <= Instant::now() {
+            self.given_up.0 = 0;
+        }
         let number = self.requests;
         // Noted first: a future that is dropped after the sending must not leave a request that nobody knows of.
         self.open = Some(Open { number, left: messages, until: Instant::now() + EXPIRES + GRACE, losses: self.link.losses() });

@@ -160,7 +160,14 @@ impl GroupSource {
             epoch: known.epoch,
         });
         self.ledger().returning.extend(unseen);
-        self.release(reading).await
+        self.release(reading).await?;
+        // A request of before may still bring something newer, or what was on its way after all: it must not go before the rest.
+        self.take_in_all(reading).await?;
+        while self.ledger().waiting() > 0 {
+            self.release(reading).await?;
+            self.take_in_all(reading).await?;
+        }
+        Ok(())
     }
 
     /// Which events the group was sent between two places: at most so many, found by a consumer that asks for the same.
