@@ -10,7 +10,7 @@ use crate::{
     pull::{Place, Pulled, Puller},
 };
 use async_nats::Subject;
-use eventbus_core::Result;
+use eventbus_core::{Error, ErrorKind, Result};
 use std::{ops::RangeInclusive, time::Duration};
 use tokio::time::Instant;
 
@@ -111,8 +111,9 @@ impl GroupSource {
         if *super::word(&consumer.created) == *self.known().born && !reading.trace.is_shared() {
             self.give_back_again(&consumer).await?;
             if let Some((places, deliveries)) = reading.trace.gap(&consumer, owed) {
-                self.give_back_unseen(reading, &consumer, places, deliveries).await?;
+                self.find_unseen(&consumer, places, deliveries).await?;
             }
+            self.give_back_unseen(reading).await?;
         }
         reading.trace.resume(&consumer, connection);
         Ok(())
@@ -134,18 +135,10 @@ impl GroupSource {
         format!("$JS.ACK.{}.{}.1.{sequence}.{}.0.0", self.grounds.stream, self.name, consumer.delivered.consumer_seq).into()
     }
 
-    async fn give_back_unseen(
-        &self,
-        reading: &mut Reading,
-        consumer: &ConsumerInfo,
-        places: RangeInclusive<u64>,
-        deliveries: u64,
-    ) -> Result<()> {
+    /// Finds out what was sent and has not arrived, to be given back.
+    async fn find_unseen(&self, consumer: &ConsumerInfo, places: RangeInclusive<u64>, deliveries: u64) -> Result<()> {
         let mut sent = self.sent(consumer, places, deliveries).await?;
         sent.retain(|sequence| !self.ledger().knows(*sequence));
-        if sent.is_empty() {
-            return Ok(());
-        }
         let known = self.known();
         let counts = self.grounds.released.get_all(&self.name, &known.born, &sent).await?;
         tracing::debug!(target: "eventbus", group = self.group(), events = counts.len(), "what was lost with the connection is asked for again");
@@ -160,11 +153,18 @@ impl GroupSource {
             epoch: known.epoch,
         });
         self.ledger().returning.extend(unseen);
-        self.release(reading).await?;
+        Ok(())
+    }
+
+    /// Gives back what has not arrived, and all that is newer.
+    async fn give_back_unseen(&self, reading: &mut Reading) -> Result<()> {
+        let mut is_first = true;
         // A request of before may still bring something newer, or what was on its way after all: it must not go before the rest.
-        self.take_in_all(reading).await?;
-        while self.ledger().waiting() > 0 {
-            self.release(reading).await?;
+        while !self.ledger().returning.is_empty() || !is_first && self.ledger().waiting() > 0 {
+            is_first = false;
+            if !self.release(reading).await? {
+                return Err(Error::new(ErrorKind::Unavailable, "nobody hears what is given back; the consumer may be gone"));
+            }
             self.take_in_all(reading).await?;
         }
         Ok(())

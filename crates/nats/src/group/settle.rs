@@ -105,7 +105,8 @@ impl GroupSource {
     }
 
     /// Gives back what was not started, together with what has arrived meanwhile, in the order of the stream. None of it counts as an attempt.
-    pub(super) async fn release(&self, reading: &mut Reading) -> Result<()> {
+    /// Whether the server has heard of it.
+    pub(super) async fn release(&self, reading: &mut Reading) -> Result<bool> {
         self.take_what_was_given_back_before(reading).await?;
         let tokens = self.returning().await?;
         let counts: Vec<(u64, u64)> = tokens.iter().map(|token| (token.sequence, token.uncounted + 1)).collect();
@@ -122,11 +123,13 @@ impl GroupSource {
             self.ledger().let_go(token);
         }
         // Requests for messages overtake outcomes at the server. Once the last outcome is answered, whoever asks gets these first.
-        if let Some(reply) = tokens.last().and_then(|token| token.reply.as_ref()) {
-            self.grounds.api.link.request(reply.to_string(), Bytes::from_static(PROGRESS), PATIENCE).await?;
+        if let Some(reply) = tokens.last().and_then(|token| token.reply.as_ref())
+            && self.grounds.api.link.request(reply.to_string(), Bytes::from_static(PROGRESS), PATIENCE).await?.is_none()
+        {
+            return Ok(false);
         }
         self.ledger().returning.clear();
-        Ok(())
+        Ok(true)
     }
 
     /// All that goes back, in the order of the stream.
@@ -172,7 +175,7 @@ impl GroupSource {
     async fn stop_asking_and_release(&self) -> Result<()> {
         let mut reading = self.reading.lock().await;
         self.until_over(&mut reading).await;
-        self.release(&mut reading).await
+        self.release(&mut reading).await.map(drop)
     }
 
     /// Takes in what comes until no request is open.
