@@ -84,8 +84,7 @@ pub const PARTS: [Part; 7] = [
         limits: "On a machine with two cores the server has one of them, and what it does for an entry decides: an entry of Eventbus has seven \
                  fields, those of sea-streamer, strev and ruststream one to three, so a multiple of their speed is out of reach while the \
                  attributes are fields that other clients can read. sea-streamer acknowledges by a timer and not what was handled. Storing \
-                 once is a script, which costs the server about as much again as the entry. In Pub/Sub both sides write and read the same \
-                 JSON; the difference is the buffer, the exact match of patterns and the engine.",
+                 once is a script, which costs the server about as much again as the entry. In Pub/Sub both sides write and read the same JSON; the difference with one subscriber is the buffer, the exact match of patterns and the engine. Several subscriptions share one connection, and each reads every message on it by itself, one after the other, where by hand each has a connection and a task of its own.",
     },
 ];
 
