@@ -116,10 +116,7 @@ impl GroupSource {
             }
             Pulled::Over => {}
             Pulled::TooLarge => reading.is_too_large = true,
-            Pulled::Silence => {
-                reading.is_doubtful = true;
-                reading.trace.fell_silent();
-            }
+            Pulled::Silence => reading.is_doubtful = true,
         }
         Ok(())
     }

@@ -32,24 +32,18 @@ pub(super) struct Trace {
     shared: Option<Instant>,
     /// The connection on which they arrive.
     connection: u64,
-    /// The server has not answered, though the connection is there.
-    is_silent: bool,
 }
 
 impl Trace {
     /// From where the group is.
     pub(super) fn from(consumer: &ConsumerInfo, connection: u64) -> Self {
         let (arrived, delivery) = (consumer.delivered.stream_seq, consumer.delivered.consumer_seq);
-        Self { arrived, delivery, since: None, shared: None, connection, is_silent: false }
+        Self { arrived, delivery, since: None, shared: None, connection }
     }
 
     /// Whether something may have been sent that will not arrive.
     pub(super) fn is_broken(&self, connection: u64) -> bool {
-        self.is_silent || self.connection != connection
-    }
-
-    pub(super) fn fell_silent(&mut self) {
-        self.is_silent = true;
+        self.connection != connection
     }
 
     /// A delivery has arrived on a connection.
@@ -92,7 +86,6 @@ impl Trace {
         // A server that was killed may have forgotten some, and sends them anew.
         self.arrived = self.arrived.min(delivered.stream_seq);
         self.connection = connection;
-        self.is_silent = false;
     }
 }
 
@@ -260,14 +253,5 @@ mod tests {
         trace.resume(&consumer(5, 5), 2);
         trace.see(&place(6, 6, 1), 2);
         assert_eq!(trace.gap(&consumer(8, 8), 9), Some((7..=8, 2)));
-    }
-
-    #[test]
-    fn silence_is_a_reason_to_look() {
-        let mut trace = Trace::from(&consumer(0, 0), 1);
-        trace.fell_silent();
-        assert!(trace.is_broken(1));
-        trace.resume(&consumer(0, 0), 1);
-        assert!(!trace.is_broken(1));
     }
 }
