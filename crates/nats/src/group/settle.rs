@@ -155,8 +155,9 @@ impl GroupSource {
             return Ok(());
         }
         let info = self.grounds.api.consumer(&self.grounds.stream, &self.name).await?;
-        let Some(more) = usize::try_from(info.num_redelivered).unwrap_or(usize::MAX).checked_sub(tokens.len()).filter(|more| *more > 0)
-        else {
+        // The server does not count what waits to be redelivered, only what nobody has acknowledged.
+        let unacknowledged = usize::try_from(info.num_ack_pending).unwrap_or(usize::MAX);
+        let Some(more) = unacknowledged.checked_sub(tokens.len()).filter(|more| *more > 0) else {
             return Ok(());
         };
         reading.puller.ask_for_what_is_there(more.min(MOST_BEFORE)).await?;

@@ -95,6 +95,7 @@ macro_rules! for_each_conformance_case {
                 6 a_subscriber_without_history_sees_only_what_follows
                 7 a_group_resumes_where_it_stopped
                 7 a_group_keeps_its_place_through_many_members
+                7 what_members_give_back_keeps_its_order
                 7 what_an_abandoned_member_had_goes_to_another
                 7 a_deleted_group_begins_anew
                 7 a_group_with_members_is_not_deleted

@@ -2,13 +2,16 @@
 
 use super::{
     run::Outcome,
-    story::{Story, all, bus, needs, numbered, numbers, publish_numbers, queued, quiet, sorted, subscribe},
+    story::{Story, all, begun, bus, needs, numbered, numbers, publish_numbers, queued, quiet, sorted, subscribe},
 };
 use crate::{Gate, Probe, Seen};
 use eventbus_core::{ErrorKind, Ordering, Overflow, Retry, Start, Subscribe, Timestamp};
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -207,6 +210,48 @@ pub(super) async fn a_group_keeps_its_place_through_many_members(story: Story) -
     publisher.await.unwrap();
     all(&*bus, &probe, 500).await;
     assert_eq!(probe.numbers(), numbers(0..500));
+    Outcome::Done
+}
+
+pub(super) async fn what_members_give_back_keeps_its_order(story: Story) -> Outcome {
+    queued!(story);
+    let bus = bus!(story);
+    needs!(bus, groups, at_least_once);
+    let group = || Subscribe::to("a").group(story.unique("g"));
+    subscribe(&*bus, group(), &Probe::new()).await.close().await.unwrap();
+    publish_numbers(&*bus, "a", 0..500).await;
+    let mut seen = Vec::new();
+    // Each has less than the one before has given back. It is quick at first, since who is slow has nothing in store.
+    for buffer in [300, 200, 100, 10] {
+        let gate = Gate::new();
+        let probe = Probe::with({
+            let (gate, begun) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
+            move |_, _| {
+                let (gate, is_quick) = (gate.clone(), begun.fetch_add(1, Relaxed) < 5);
+                async move {
+                    if !is_quick {
+                        gate.pass().await;
+                    }
+                    Ok(())
+                }
+            }
+        });
+        let member = subscribe(&*bus, group().buffer(buffer), &probe).await;
+        // One that is quick may have handled all by the time that it has heard that it is to close.
+        probe.wait(6.min(500 - seen.len())).await;
+        let (closing, closed) = begun(member.close()).await;
+        gate.open();
+        match closed {
+            Some(closed) => closed.unwrap(),
+            None => closing.await.unwrap(),
+        }
+        seen.extend(probe.numbers());
+    }
+    let rest = Probe::new();
+    subscribe(&*bus, group(), &rest).await;
+    all(&*bus, &rest, 500 - seen.len()).await;
+    seen.extend(rest.numbers());
+    assert_eq!(seen, numbers(0..500));
     Outcome::Done
 }
 
