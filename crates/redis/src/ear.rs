@@ -3,10 +3,12 @@
 //! Messages are handed on by the task that reads the connection, which never waits: each listener has a bound and counts what it has to
 //! drop. A connection that is lost is made again and everything asked for again; what was sent meanwhile is lost, as Pub/Sub is.
 
-use crate::{connect::Connector, error};
-use eventbus_core::{Result, Retry};
+use crate::{connect::Connector, entry::Decoded, error};
+use bytes::Bytes;
+use eventbus_core::{EventType, Result, Retry};
 use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection, cmd};
 use std::{
+    cell::OnceCell,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
@@ -25,16 +27,43 @@ pub(crate) enum Sound {
     Pattern(String),
 }
 
-/// Gets what was listened for: what it came by, its channel, and the message.
+/// Gets what was listened for.
 pub(crate) trait Listen: Send + Sync + 'static {
-    /// Takes a message. Must not wait.
-    fn hear(&self, by: &Sound, channel: &str, message: Vec<u8>);
+    /// Takes a message, and what it came by. Must not wait.
+    fn hear(&self, by: &Sound, message: &Message);
 }
+
+/// A message as it was heard. What one listener reads in it no other one reads again.
+pub(crate) struct Message {
+    pub(crate) channel: String,
+    pub(crate) body: Bytes,
+    event_type: OnceCell<Option<EventType>>,
+    event: OnceCell<Option<Decoded>>,
+}
+
+impl Message {
+    fn new(channel: String, body: Vec<u8>) -> Self {
+        Self { channel, body: body.into(), event_type: OnceCell::new(), event: OnceCell::new() }
+    }
+
+    /// The type that the channel says, where it says one.
+    pub(crate) fn event_type(&self, read: impl FnOnce(&str) -> Option<EventType>) -> Option<&EventType> {
+        self.event_type.get_or_init(|| read(&self.channel)).as_ref()
+    }
+
+    /// The event, where it is for those who listen for events.
+    pub(crate) fn event(&self, read: impl FnOnce() -> Option<Decoded>) -> Option<Decoded> {
+        self.event.get_or_init(read).clone()
+    }
+}
+
+/// Copied when it changes, so that a message need not copy it.
+type Listeners = Arc<Vec<Arc<dyn Listen>>>;
 
 pub(crate) struct Ear {
     connector: Arc<Connector>,
     again: Retry,
-    listeners: Mutex<HashMap<Sound, Vec<Arc<dyn Listen>>>>,
+    listeners: Mutex<HashMap<Sound, Listeners>>,
     /// Whoever holds this changes what is listened to.
     connection: tokio::sync::Mutex<Option<MultiplexedConnection>>,
     lost: Notify,
@@ -64,7 +93,7 @@ impl Ear {
         let new: Vec<Sound> = {
             let mut listeners = self.listeners();
             let new = sounds.iter().filter(|sound| !listeners.contains_key(sound)).cloned().collect();
-            sounds.iter().for_each(|sound| listeners.entry(sound.clone()).or_default().push(Arc::clone(listener)));
+            sounds.iter().for_each(|sound| Arc::make_mut(listeners.entry(sound.clone()).or_default()).push(Arc::clone(listener)));
             new
         };
         let asked = match connection.as_mut() {
@@ -119,7 +148,7 @@ impl Ear {
         let mut listeners = self.listeners();
         let mut silent = Vec::new();
         for sound in sounds {
-            let Some(those) = listeners.get_mut(sound) else { continue };
+            let Some(those) = listeners.get_mut(sound).map(Arc::make_mut) else { continue };
             if let Some(at) = those.iter().position(|known| Arc::ptr_eq(known, listener)) {
                 those.swap_remove(at);
             }
@@ -148,14 +177,12 @@ impl Ear {
         }
     }
 
-    fn hand_on(&self, by: &Sound, channel: &str, message: &[u8]) {
-        let listeners = self.listeners().get(by).cloned().unwrap_or_default();
-        for listener in listeners {
-            listener.hear(by, channel, message.to_vec());
-        }
+    fn hand_on(&self, by: &Sound, message: &Message) {
+        let listeners = self.listeners().get(by).cloned();
+        listeners.iter().flat_map(|listeners| listeners.iter()).for_each(|listener| listener.hear(by, message));
     }
 
-    fn listeners(&self) -> MutexGuard<'_, HashMap<Sound, Vec<Arc<dyn Listen>>>> {
+    fn listeners(&self) -> MutexGuard<'_, HashMap<Sound, Listeners>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -230,12 +257,12 @@ fn receive(ear: &Weak<Ear>, info: PushInfo) -> Result<(), redis::aio::SendError>
         PushKind::Disconnection => ear.lost.notify_one(),
         PushKind::Message => {
             if let (Some(channel), Some(message)) = (text(parts.next()), parts.next()) {
-                ear.hand_on(&Sound::Channel(channel.clone()), &channel, &message);
+                ear.hand_on(&Sound::Channel(channel.clone()), &Message::new(channel, message));
             }
         }
         PushKind::PMessage => {
             if let (Some(pattern), Some(channel), Some(message)) = (text(parts.next()), text(parts.next()), parts.next()) {
-                ear.hand_on(&Sound::Pattern(pattern), &channel, &message);
+                ear.hand_on(&Sound::Pattern(pattern), &Message::new(channel, message));
             }
         }
         _ => {}

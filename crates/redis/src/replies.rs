@@ -1,7 +1,7 @@
 //! Replies to requests: channels beside the streams, which end with the request.
 
 use crate::{
-    ear::{Ear, Listen, Sound},
+    ear::{Ear, Listen, Message, Sound},
     link::Link,
     names::{Names, escaped},
 };
@@ -92,9 +92,10 @@ impl ReplyTransport for Replies {
 }
 
 impl Listen for Inboxes {
-    fn hear(&self, _by: &Sound, channel: &str, message: Vec<u8>) {
+    fn hear(&self, _by: &Sound, message: &Message) {
+        let channel = &message.channel;
         let Some(inbox) = self.open().get(channel).cloned() else { return };
-        match json::decode(&message.into()) {
+        match json::decode(&message.body) {
             Ok(reply) => {
                 if inbox.try_send(reply).is_err() {
                     tracing::warn!(target: "eventbus", channel, "a reply finds no room: the requester does not read its replies");

@@ -2,13 +2,12 @@
 
 use super::Token;
 use crate::{
-    ear::{Ear, Listen, Sound},
+    ear::{Ear, Listen, Message, Sound},
     entry::{Decoded, EntryId},
     letters::Undertaker,
     names::{Names, escaped},
     tally::Tally,
 };
-use bytes::Bytes;
 use eventbus_core::{
     Error, EventType, Overflow, Pattern, PatternToken, Plan, Result,
     cloudevents::{json, undecodable},
@@ -136,32 +135,33 @@ impl Listener {
 }
 
 impl Listen for Hearing {
-    fn hear(&self, by: &Sound, channel: &str, message: Vec<u8>) {
-        let Some(said) = channel.strip_prefix(&self.channels) else { return };
-        let Ok(event_type) = EventType::new(said) else { return };
-        if !self.is_first(by, &event_type) {
-            return;
+    fn hear(&self, by: &Sound, message: &Message) {
+        let said = |channel: &str| EventType::new(channel.strip_prefix(&self.channels)?).ok();
+        let Some(event_type) = message.event_type(said).filter(|event_type| self.is_first(by, event_type)) else { return };
+        if let Some(event) = message.event(|| self.decode(message, event_type)) {
+            self.keep(event, message.body.len());
         }
-        let size = message.len();
-        let message = Bytes::from(message);
-        let event = match json::decode(&message) {
-            Ok(event) if *event.event_type() == event_type => Ok(event),
+    }
+}
+
+impl Hearing {
+    fn decode(&self, message: &Message, event_type: &EventType) -> Option<Decoded> {
+        let Message { channel, body, .. } = message;
+        Some(match json::decode(body) {
+            Ok(event) if event.event_type() == event_type => Ok(event),
             // A reply, on a channel that no event of this type was published to.
-            _ if channel.starts_with(&self.replies) => return,
+            _ if channel.starts_with(&self.replies) => return None,
             Ok(event) => {
                 let rule = format!("the event has the type {}, and its channel that of {event_type}", event.event_type());
                 Err((event, Error::new(eventbus_core::ErrorKind::Decode, rule)))
             }
             Err(error) => {
                 let id = format!("{channel}/{}", uuid::Uuid::now_v7());
-                Err((undecodable::stand_in(&id, Some(said), [], message), error))
+                Err((undecodable::stand_in(&id, Some(event_type.as_str()), [], body.clone()), error))
             }
-        };
-        self.keep(event, size);
+        })
     }
-}
 
-impl Hearing {
     /// Whether a message came by the first of several ways that it comes to this subscription.
     fn is_first(&self, by: &Sound, event_type: &EventType) -> bool {
         let matches = |patterns: &Vec<Pattern>| patterns.iter().any(|pattern| pattern.matches(event_type));
