@@ -8,9 +8,8 @@ use bytes::Bytes;
 use eventbus_core::{EventType, Result, Retry};
 use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection, cmd};
 use std::{
-    cell::OnceCell,
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -30,20 +29,20 @@ pub(crate) enum Sound {
 /// Gets what was listened for.
 pub(crate) trait Listen: Send + Sync + 'static {
     /// Takes a message, and what it came by. Must not wait.
-    fn hear(&self, by: &Sound, message: &Message);
+    fn hear(&self, by: &Sound, message: &Arc<Message>);
 }
 
-/// A message as it was heard. What one listener reads in it no other one reads again.
+/// A message as it was heard. What one listener has read in it no other one reads again.
 pub(crate) struct Message {
     pub(crate) channel: String,
     pub(crate) body: Bytes,
-    event_type: OnceCell<Option<EventType>>,
-    event: OnceCell<Option<Decoded>>,
+    event_type: OnceLock<Option<EventType>>,
+    event: OnceLock<Decoded>,
 }
 
 impl Message {
-    fn new(channel: String, body: Vec<u8>) -> Self {
-        Self { channel, body: body.into(), event_type: OnceCell::new(), event: OnceCell::new() }
+    fn new(channel: String, body: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self { channel, body: body.into(), event_type: OnceLock::new(), event: OnceLock::new() })
     }
 
     /// The type that the channel says, where it says one.
@@ -51,9 +50,8 @@ impl Message {
         self.event_type.get_or_init(|| read(&self.channel)).as_ref()
     }
 
-    /// The event, where it is for those who listen for events.
-    pub(crate) fn event(&self, read: impl FnOnce() -> Option<Decoded>) -> Option<Decoded> {
-        self.event.get_or_init(read).clone()
+    pub(crate) fn event(&self, read: impl FnOnce(&Self) -> Decoded) -> &Decoded {
+        self.event.get_or_init(|| read(self))
     }
 }
 
@@ -177,7 +175,7 @@ impl Ear {
         }
     }
 
-    fn hand_on(&self, by: &Sound, message: &Message) {
+    fn hand_on(&self, by: &Sound, message: &Arc<Message>) {
         let listeners = self.listeners().get(by).cloned();
         listeners.iter().flat_map(|listeners| listeners.iter()).for_each(|listener| listener.hear(by, message));
     }

@@ -92,7 +92,7 @@ impl ReplyTransport for Replies {
 }
 
 impl Listen for Inboxes {
-    fn hear(&self, _by: &Sound, message: &Message) {
+    fn hear(&self, _by: &Sound, message: &Arc<Message>) {
         let channel = &message.channel;
         let Some(inbox) = self.open().get(channel).cloned() else { return };
         match json::decode(&message.body) {

@@ -51,10 +51,25 @@ struct Queue {
     waker: Option<Waker>,
 }
 
+/// A message that waits. It is decoded by whoever takes it, not by the one task that reads the connection.
 struct Heard {
-    event: Decoded,
-    size: usize,
+    message: Arc<Message>,
+    event_type: EventType,
     at: u64,
+}
+
+impl Heard {
+    fn size(&self) -> usize {
+        self.message.body.len()
+    }
+
+    fn event(&self) -> &Decoded {
+        self.message.event(|message| decode(message, &self.event_type))
+    }
+
+    fn token(&self) -> Token {
+        Token { partition: 0, id: EntryId { millis: self.at, number: 0 }, lease: None }
+    }
 }
 
 impl Listener {
@@ -95,15 +110,34 @@ impl Listener {
     }
 
     pub(crate) async fn fetch(&self, max: usize) -> Result<Fetched<Token>> {
-        poll_fn(|cx| {
+        let taken = poll_fn(|cx| {
             let mut queue = self.hearing.queue();
             if max == 0 || queue.items.is_empty() {
                 queue.waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            Poll::Ready(Ok(queue.take(max)))
-        })
-        .await
+            Poll::Ready(queue.take(max))
+        });
+        Ok(self.hand_out(taken.await))
+    }
+
+    /// Decodes up to the first that is no event, which comes alone.
+    fn hand_out(&self, mut taken: Vec<Heard>) -> Fetched<Token> {
+        let good = taken.iter().position(|heard| heard.event().is_err()).unwrap_or(taken.len());
+        let rest = taken.split_off(good.max(1));
+        if !rest.is_empty() {
+            self.hearing.queue().put_back(rest);
+        }
+        let mut open = Vec::with_capacity(taken.len());
+        for heard in taken {
+            match heard.event() {
+                Ok(event) => open.push((event.clone(), heard.token())),
+                Err((event, error)) => return Fetched::Undecodable(Run::one(event.clone(), heard.token(), 1), error.clone()),
+            }
+        }
+        let batch: Batch<Token> = open.into_iter().collect();
+        let places = 0..batch.places();
+        Fetched::Run(Run::new(Arc::new(batch), places, 1))
     }
 
     pub(crate) async fn settle(&self, settled: &mut Vec<Settled<Token>>) -> Result<()> {
@@ -135,40 +169,26 @@ impl Listener {
 }
 
 impl Listen for Hearing {
-    fn hear(&self, by: &Sound, message: &Message) {
+    fn hear(&self, by: &Sound, message: &Arc<Message>) {
         let said = |channel: &str| EventType::new(channel.strip_prefix(&self.channels)?).ok();
         let Some(event_type) = message.event_type(said).filter(|event_type| self.is_first(by, event_type)) else { return };
-        if let Some(event) = message.event(|| self.decode(message, event_type)) {
-            self.keep(event, message.body.len());
+        // Those who await replies read the rest. An event that was published to such a channel is of its type.
+        if message.channel.starts_with(&self.replies) && message.event(|message| decode(message, event_type)).is_err() {
+            return;
         }
+        self.keep(Heard { message: Arc::clone(message), event_type: event_type.clone(), at: millis() });
     }
 }
 
 impl Hearing {
-    fn decode(&self, message: &Message, event_type: &EventType) -> Option<Decoded> {
-        let Message { channel, body, .. } = message;
-        Some(match json::decode(body) {
-            Ok(event) if event.event_type() == event_type => Ok(event),
-            // A reply, on a channel that no event of this type was published to.
-            _ if channel.starts_with(&self.replies) => return None,
-            Ok(event) => {
-                let rule = format!("the event has the type {}, and its channel that of {event_type}", event.event_type());
-                Err((event, Error::new(eventbus_core::ErrorKind::Decode, rule)))
-            }
-            Err(error) => {
-                let id = format!("{channel}/{}", uuid::Uuid::now_v7());
-                Err((undecodable::stand_in(&id, Some(event_type.as_str()), [], body.clone()), error))
-            }
-        })
-    }
-
     /// Whether a message came by the first of several ways that it comes to this subscription.
     fn is_first(&self, by: &Sound, event_type: &EventType) -> bool {
         let matches = |patterns: &Vec<Pattern>| patterns.iter().any(|pattern| pattern.matches(event_type));
         self.sounds.iter().find(|(_, patterns)| matches(patterns)).is_some_and(|(sound, _)| sound == by)
     }
 
-    fn keep(&self, event: Decoded, size: usize) {
+    fn keep(&self, heard: Heard) {
+        let size = heard.size();
         let mut queue = self.queue();
         // What the engine holds and has not started waits, too.
         let waiting = queue.items.len() as u64 + queue.handed.saturating_sub(self.progress.started());
@@ -180,9 +200,8 @@ impl Hearing {
             }
             self.tally.settled(1, false);
         }
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         queue.bytes += size;
-        queue.items.push_back(Heard { event, size, at });
+        queue.items.push_back(heard);
         self.tally.fetched(1);
         if let Some(waker) = queue.waker.take() {
             drop(queue);
@@ -198,26 +217,42 @@ impl Hearing {
 impl Queue {
     fn pop(&mut self) -> Option<Heard> {
         let heard = self.items.pop_front()?;
-        self.bytes -= heard.size;
+        self.bytes -= heard.size();
         Some(heard)
     }
 
-    /// The next, at least one.
-    fn take(&mut self, max: usize) -> Fetched<Token> {
-        let mut open = Vec::new();
-        while open.len() < max && self.items.front().is_some_and(|heard| open.is_empty() || heard.event.is_ok()) {
-            let Some(heard) = self.pop() else { break };
-            self.handed += 1;
-            let token = Token { partition: 0, id: EntryId { millis: heard.at, number: 0 }, lease: None };
-            match heard.event {
-                Ok(event) => open.push((event, token)),
-                Err((event, error)) => return Fetched::Undecodable(Run::one(event, token, 1), error),
-            }
-        }
-        let batch: Batch<Token> = open.into_iter().collect();
-        let places = 0..batch.places();
-        Fetched::Run(Run::new(Arc::new(batch), places, 1))
+    /// The next, at most so many.
+    fn take(&mut self, max: usize) -> Vec<Heard> {
+        let taken: Vec<Heard> = std::iter::from_fn(|| self.pop()).take(max).collect();
+        self.handed += taken.len() as u64;
+        taken
     }
+
+    /// What was taken and has to wait goes back to where it was.
+    fn put_back(&mut self, taken: Vec<Heard>) {
+        self.handed -= taken.len() as u64;
+        self.bytes += taken.iter().map(Heard::size).sum::<usize>();
+        taken.into_iter().rev().for_each(|heard| self.items.push_front(heard));
+    }
+}
+
+/// The event of a message, or what stands for it and why.
+fn decode(message: &Message, event_type: &EventType) -> Decoded {
+    match json::decode(&message.body) {
+        Ok(event) if event.event_type() == event_type => Ok(event),
+        Ok(event) => {
+            let rule = format!("the event has the type {}, and its channel that of {event_type}", event.event_type());
+            Err((event, Error::new(eventbus_core::ErrorKind::Decode, rule)))
+        }
+        Err(error) => {
+            let id = format!("{}/{}", message.channel, uuid::Uuid::now_v7());
+            Err((undecodable::stand_in(&id, Some(event_type.as_str()), [], message.body.clone()), error))
+        }
+    }
+}
+
+fn millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 /// What to listen to for these patterns. Several patterns may be one to Redis, whose `*` stands for dots, too.
