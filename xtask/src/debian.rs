@@ -13,6 +13,11 @@ use std::{
 /// The suite with NATS 2.10 and Redis 8.
 pub(crate) const SUITE: &str = "trixie";
 
+/// The suite with Redis 8.6. It has only what is newer than in [`BELOW`].
+pub(crate) const EXPERIMENTAL: &str = "experimental";
+/// The suite from which the rest comes. It has Valkey 9.
+pub(crate) const BELOW: &str = "sid";
+
 /// What signs the packages.
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// What a container needs beside a server, to be looked into.
@@ -54,7 +59,7 @@ impl Tree {
         }
         let unpacked = tree.prepare(&folder).and_then(|apt| {
             apt("update").printed()?;
-            apt(&format!("install --yes --no-install-recommends --download-only {package} {SHELL}")).printed()?;
+            apt(&format!("install --yes --no-install-recommends --download-only --target-release {suite} {package} {SHELL}")).printed()?;
             tree.extract(&folder)?;
             fs::write(done, "").map_err(told)
         });
@@ -84,8 +89,10 @@ impl Tree {
             ("Acquire::Languages", "none".to_owned()),
         ];
         let settings: String = settings.iter().map(|(name, value)| format!("{name} {value:?};\n")).collect();
-        let source = format!("deb [signed-by={KEYS}] {} {} main\n", mirror()?, self.suite);
-        for (name, text) in [("status", ""), ("sources.list", &source), ("apt.conf", &settings)] {
+        let (mirror, below) = (mirror()?, (self.suite == EXPERIMENTAL).then_some(BELOW));
+        let suites = [Some(&*self.suite), below].into_iter().flatten();
+        let sources: String = suites.map(|suite| format!("deb [signed-by={KEYS}] {mirror} {suite} main\n")).collect();
+        for (name, text) in [("status", ""), ("sources.list", &sources), ("apt.conf", &settings)] {
             fs::write(folder.join(name), text).map_err(told)?;
         }
         let settings = at("apt.conf");

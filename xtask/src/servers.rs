@@ -2,7 +2,7 @@
 
 use crate::{
     command::{program, target},
-    debian::{SUITE, Tree},
+    debian::Tree,
 };
 use std::{
     fs,
@@ -56,9 +56,9 @@ impl Server {
         Self::at(name, &home.join(program_name))
     }
 
-    /// A server of the Debian suite that has newer ones.
-    pub(crate) fn of_debian(name: &'static str, package: &'static str) -> Result<Self, String> {
-        Tree::unpack(SUITE, package)?.server(name)
+    /// A server of another Debian suite than this machine's.
+    pub(crate) fn of_debian(name: &'static str, suite: &str, package: &'static str) -> Result<Self, String> {
+        Tree::unpack(suite, package)?.server(name)
     }
 }
 

@@ -59,13 +59,7 @@ impl RedisBroker {
         let links = of_partitions(&connector, &names, || Duration::ZERO, &again);
         let info = Info::ask(&links[0]).await?;
         info.check_version()?;
-        let idempotent = match config.idmp {
-            Idmp::Off => false,
-            Idmp::On if !info.has_idmp() => {
-                return Err(Error::new(ErrorKind::Unsupported, "idmp on: the server cannot do this, which Redis can from 8.6 on"));
-            }
-            Idmp::On | Idmp::Auto => info.has_idmp(),
-        };
+        let idempotent = is_idempotent(&config, &info)?;
         let layout = Link::new(&connector, &names.layout(), Duration::ZERO, &again);
         if config.mode == Mode::Streams {
             agree_on_layout(if connector.is_spread() { &layout } else { &links[0] }, &names).await?;
@@ -348,9 +342,26 @@ async fn agree_on_layout(link: &Link, names: &Names) -> Result<()> {
     Err(Error::new(ErrorKind::Conflict, format!("partitions {partitions}: the prefix has {found}, which is fixed when it is used first")))
 }
 
+/// Whether the server itself stores an event once.
+fn is_idempotent(config: &RedisConfig, info: &Info) -> Result<bool> {
+    let window = config.dedup_window;
+    let fits = window.subsec_nanos() == 0 && window.as_secs() <= LONGEST_WINDOW;
+    match config.idmp {
+        Idmp::Off => Ok(false),
+        Idmp::On if !info.has_idmp() => {
+            Err(Error::new(ErrorKind::Unsupported, "idmp on: the server cannot do this, which Redis can from 8.6 on"))
+        }
+        Idmp::On if !fits => {
+            let rule = format!("idmp on, dedup_window {window:?}: the server counts whole seconds, at most {LONGEST_WINDOW}");
+            Err(Error::invalid(rule))
+        }
+        Idmp::On | Idmp::Auto => Ok(info.has_idmp() && fits),
+    }
+}
+
 /// Sets the server's own window, if it is another: that empties what the server remembers.
 async fn set_window(link: &Link, stream: &str, window: Duration) -> Result<()> {
-    let seconds = window.as_secs().clamp(1, 86_400);
+    let seconds = window.as_secs();
     let info = link.send(cmd("XINFO").arg("STREAM").arg(stream)).await.ok().and_then(|info| reply::array(info).ok()).unwrap_or_default();
     let is = |name: &str, value: u64| reply::field(&info, name).is_some_and(|found| reply::count(found).is_ok_and(|found| found == value));
     if is("idmp-duration", seconds) && is("idmp-maxsize", MOST_REMEMBERED) {
@@ -367,3 +378,5 @@ async fn set_window(link: &Link, stream: &str, window: Duration) -> Result<()> {
 
 /// How many ids of one source the server can remember.
 const MOST_REMEMBERED: u64 = 10_000;
+/// The longest window of the server's own, in seconds.
+const LONGEST_WINDOW: u64 = 86_400;

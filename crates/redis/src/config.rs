@@ -25,7 +25,7 @@ pub enum Idmp {
     /// A script and a key for each event do it, on every server.
     #[default]
     Off,
-    /// The server does it. Refused where the server cannot.
+    /// The server does it. Refused where the server cannot, and for a window that it cannot keep: it counts whole seconds, up to a day.
     On,
     /// The server does it where it can.
     Auto,
@@ -255,7 +255,10 @@ impl RedisConfig {
     }
 
     /// Who stores an event once. Default [`Idmp::Off`]: setting the server's window empties what it remembers, for every publisher of the
-    /// stream, and it remembers at most 10,000 ids of one source.
+    /// stream, and it remembers at most 10,000 ids of one source. It does not tell which events it had, so [`BusStats::duplicates`] counts
+    /// none.
+    ///
+    /// [`BusStats::duplicates`]: eventbus_core::BusStats::duplicates
     pub fn idmp(mut self, idmp: Idmp) -> Self {
         self.idmp = idmp;
         self

@@ -58,6 +58,11 @@ impl Encoder {
         Self { names, kind }
     }
 
+    /// Whether the server keeps what is published.
+    pub(crate) fn is_stored(&self) -> bool {
+        !matches!(self.kind, Kind::Message)
+    }
+
     /// Whether an event can be written. The data is turned into bytes here, which the payload keeps.
     pub(crate) fn check(event: &Event) -> Result<()> {
         event.data().to_bytes()?;

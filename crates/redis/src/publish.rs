@@ -25,6 +25,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// How many events go together at the most.
 const MOST: usize = 128;
+/// The same where the server stores nothing: it is done with them before the next lot is written, and each way costs more than that.
+const MOST_UNSTORED: usize = 512;
 /// How many lots are on their way at the most.
 const LOTS: usize = 2;
 /// How many bytes of data they have at the most, unless one event alone has more.
@@ -112,7 +114,7 @@ impl Publisher {
         let mut outcomes = Vec::with_capacity(posts.len());
         let mut sending = VecDeque::with_capacity(LOTS);
         while !posts.is_empty() {
-            let rest = posts.split_off(fitting(posts.iter().map(|(event, _)| event)));
+            let rest = posts.split_off(self.way.fitting(posts.iter().map(|(event, _)| event)));
             let lot = std::mem::replace(&mut posts, rest);
             while sending.len() == LOTS || !sending.is_empty() && !self.way.is_clear() {
                 outcomes.extend(first(&mut sending).await);
@@ -169,6 +171,20 @@ impl Way {
     /// Whether a lot may follow others: on a connection that is there it cannot overtake them.
     fn is_clear(&self) -> bool {
         self.link.live().is_some()
+    }
+
+    fn most(&self) -> usize {
+        if self.encoder.is_stored() { MOST } else { MOST_UNSTORED }
+    }
+
+    /// How many of these may go together, at least one.
+    fn fitting<'a>(&self, events: impl Iterator<Item = &'a Event>) -> usize {
+        let mut bytes = 0;
+        let fit = events.take(self.most()).take_while(|event| {
+            bytes += event.data().size_hint();
+            bytes <= MOST_BYTES
+        });
+        fit.count().max(1)
     }
 
     /// Sends a lot. It is on its way when this returns, where the connection is there.
@@ -230,7 +246,8 @@ async fn first(sending: &mut VecDeque<Sending>) -> Vec<Result<Stored>> {
 
 /// Sends what has gathered, lot after lot.
 async fn send_gathered(way: Arc<Way>, mut jobs: mpsc::Receiver<Job>) {
-    let mut gathered = Vec::with_capacity(MOST);
+    let most = way.most();
+    let mut gathered = Vec::with_capacity(most);
     let mut sending: VecDeque<Sending> = VecDeque::with_capacity(LOTS);
     let mut answers: VecDeque<Vec<oneshot::Sender<Result<Stored>>>> = VecDeque::with_capacity(LOTS);
     let mut is_over = false;
@@ -245,34 +262,24 @@ async fn send_gathered(way: Arc<Way>, mut jobs: mpsc::Receiver<Job>) {
                     let _ = answer.send(outcome);
                 }
             }
-            more = jobs.recv_many(&mut gathered, MOST), if may_follow && gathered.is_empty() && !is_over => is_over = more == 0,
+            more = jobs.recv_many(&mut gathered, most), if may_follow && gathered.is_empty() && !is_over => is_over = more == 0,
             () = std::future::ready(()), if may_follow && !gathered.is_empty() => {}
             else => return,
         }
         if gathered.is_empty() || !(sending.is_empty() || sending.len() < LOTS && way.is_clear()) {
             continue;
         }
-        while gathered.len() < MOST
+        while gathered.len() < most
             && let Ok(job) = jobs.try_recv()
         {
             gathered.push(job);
         }
-        let rest = gathered.split_off(fitting(gathered.iter().map(|job| &job.post.0)));
+        let rest = gathered.split_off(way.fitting(gathered.iter().map(|job| &job.post.0)));
         let lot = std::mem::replace(&mut gathered, rest);
         let (posts, tellers): (Vec<_>, Vec<_>) = lot.into_iter().map(|job| (job.post, job.answer)).unzip();
         sending.push_back(way.set_out(posts).await);
         answers.push_back(tellers);
     }
-}
-
-/// How many of these may go together, at least one.
-fn fitting<'a>(events: impl Iterator<Item = &'a Event>) -> usize {
-    let mut bytes = 0;
-    let fit = events.take(MOST).take_while(|event| {
-        bytes += event.data().size_hint();
-        bytes <= MOST_BYTES
-    });
-    fit.count().max(1)
 }
 
 impl Future for Ack {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use eventbus_core::{Bus, Result};
-use eventbus_redis::{Mode, RedisConfig};
+use eventbus_redis::{Idmp, Mode, RedisConfig};
 use eventbus_runtime::url::BusUrl;
 use eventbus_testing::{
     conformance::{Fixture, Setup},
@@ -16,6 +16,8 @@ struct Redis {
 }
 
 const STREAMS: Redis = Redis { kind: |config| config };
+/// Differs from the above where the server is Redis 8.6 or newer.
+const IDEMPOTENT: Redis = Redis { kind: |config| config.idmp(Idmp::Auto) };
 const PUBSUB: Redis = Redis { kind: |config| config.mode(Mode::PubSub) };
 
 #[async_trait]
@@ -42,6 +44,10 @@ impl Fixture for Redis {
 
 mod streams {
     eventbus_testing::conformance!(super::STREAMS);
+}
+
+mod idempotent {
+    eventbus_testing::conformance!(super::IDEMPOTENT);
 }
 
 mod pubsub {
