@@ -14,6 +14,12 @@ pub struct BusStats {
     pub duplicates: u64,
     /// Events now retained for replay, where the backend counts them.
     pub retained: Option<u64>,
+    /// How many bytes they take there, as the backend measures it.
+    pub retained_bytes: Option<u64>,
+    /// How long ago the oldest of them was stored.
+    pub oldest_retained: Option<Duration>,
+    /// How long ago the newest of them was stored.
+    pub newest_retained: Option<Duration>,
     /// Dead letters now kept, where the backend keeps them.
     pub dead_letters: Option<u64>,
     /// The subscriptions of this bus. Closed ones are not among them.
@@ -68,6 +74,8 @@ pub struct GroupStats {
     pub lag: u64,
     /// Events handed to members and not yet settled.
     pub in_flight: u64,
+    /// How many of the events not yet acknowledged were delivered more than once, where the backend counts them.
+    pub redelivered: Option<u64>,
     /// How long the oldest event that is not acknowledged has waited.
     pub oldest_unacknowledged: Option<Duration>,
 }

@@ -120,7 +120,8 @@ mod tests {
     fn a_stream_that_is_nearly_full_says_what_follows() {
         let info = |messages: u64, discard: &str| -> StreamInfo {
             serde_json::from_value(serde_json::json!({
-                "created": "", "state": { "messages": messages, "bytes": 0, "first_seq": 1, "last_seq": messages },
+                "created": "", "state": { "messages": messages, "bytes": 0, "first_seq": 1, "last_seq": messages,
+                           "first_ts": "2026-01-31T12:00:00Z", "last_ts": "2026-01-31T12:00:00Z" },
                 "config": { "name": "S", "retention": "limits", "max_msgs": 100, "max_bytes": -1, "max_age": 0, "storage": "file",
                             "num_replicas": 1, "discard": discard }
             }))

@@ -145,6 +145,8 @@ impl JetStream {
         groups.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(Figures {
             retained: Some(stream.state.messages),
+            retained_bytes: Some(stream.state.bytes),
+            retained_since: stream.state.since(),
             dead_letters: Some(letters.map_or(0, |letters| letters.state.messages)),
             groups,
         })
@@ -157,6 +159,7 @@ impl JetStream {
         stats.members = self.members.tell(&name, asked, stats.lag).max(consumer.num_waiting);
         stats.name = name;
         stats.in_flight = consumer.num_ack_pending;
+        stats.redelivered = Some(consumer.num_redelivered);
         if stats.lag > 0 {
             stats.oldest_unacknowledged = self.oldest_of(consumer).await?;
         }

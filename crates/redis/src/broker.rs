@@ -12,6 +12,7 @@ use crate::{
     publish::{Ack, Publisher},
     replies::Replies,
     reply,
+    retained::Retained,
     script::DELETE,
     source::{
         RedisSource,
@@ -248,12 +249,9 @@ impl Broker for RedisBroker {
         let mut figures = Figures::default();
         if let Some(letters) = &self.letters {
             figures.dead_letters = Some(letters.count().await?);
-            let mut retained = 0;
             for partition in self.names.partitions() {
-                let link = &self.links[partition as usize];
-                retained += reply::count(link.send(cmd("XLEN").arg(self.names.stream(partition))).await?)?;
+                Retained::ask(&self.links[partition as usize], self.names.stream(partition)).await?.add_to(&mut figures);
             }
-            figures.retained = Some(retained);
             figures.groups = self.groups().await?;
         }
         Ok(figures)

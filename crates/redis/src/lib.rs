@@ -103,6 +103,7 @@ mod names;
 mod publish;
 mod replies;
 mod reply;
+mod retained;
 mod script;
 mod source;
 mod tally;

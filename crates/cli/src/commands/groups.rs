@@ -50,6 +50,7 @@ async fn list(bus: &dyn Bus, out: &mut Output) -> Outcome {
                 "members": group.members,
                 "lag": group.lag,
                 "in_flight": group.in_flight,
+                "redelivered": group.redelivered,
                 "oldest_unacknowledged_ms": group.oldest_unacknowledged.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             }))?;
         }

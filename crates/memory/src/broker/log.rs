@@ -34,6 +34,16 @@ impl Log {
         self.next - self.entries.len() as u64
     }
 
+    /// How many bytes the events take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When the oldest and the newest event were admitted.
+    pub(super) fn span(&self) -> Option<(u64, u64)> {
+        Some((self.entries.front()?.at, self.entries.back()?.at))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

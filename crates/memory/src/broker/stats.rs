@@ -15,6 +15,12 @@ impl Broker {
         stats.published = self.published;
         stats.duplicates = self.duplicates;
         stats.retained = Some(self.log.len() as u64);
+        stats.retained_bytes = Some(self.log.bytes() as u64);
+        if let Some((oldest, newest)) = self.log.span() {
+            // In this order, so that the older one is never the younger.
+            stats.newest_retained = Some(since(newest));
+            stats.oldest_retained = Some(since(oldest));
+        }
         stats.dead_letters = Some(self.letters.len() as u64);
         stats.groups = self.groups.values().map(|consumer| self.group_stats(*consumer)).collect();
         stats
@@ -67,6 +73,11 @@ impl Broker {
             .chain(queued)
             .chain(delayed)
             .min()?;
-        Some(Duration::from_nanos(nanos(SystemTime::now()).saturating_sub(at)))
+        Some(since(at))
     }
+}
+
+/// How long ago that was, in nanoseconds since the Unix epoch.
+fn since(at: u64) -> Duration {
+    Duration::from_nanos(nanos(SystemTime::now()).saturating_sub(at))
 }

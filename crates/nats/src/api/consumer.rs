@@ -74,6 +74,9 @@ pub(crate) struct ConsumerInfo {
     pub(crate) num_ack_pending: u64,
     pub(crate) num_waiting: u64,
     pub(crate) num_pending: u64,
+    /// How many are not acknowledged that were delivered more than once. What waits to be delivered for the second time is not among them.
+    #[serde(default)]
+    pub(crate) num_redelivered: u64,
 }
 
 /// How far a consumer has got: in the log of the stream, and counted by deliveries.

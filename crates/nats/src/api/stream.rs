@@ -1,6 +1,7 @@
 //! Streams.
 
 use super::{Answer, Api, Done, StoredMessage, message, nanos};
+use eventbus_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -42,7 +43,21 @@ pub(crate) struct StreamState {
     #[serde(default)]
     pub(crate) bytes: u64,
     pub(crate) first_seq: u64,
+    /// When the first message was stored, where there is one.
+    pub(crate) first_ts: String,
+    /// When the last message was stored, where there is one.
+    pub(crate) last_ts: String,
     pub(crate) last_seq: u64,
+}
+
+impl StreamState {
+    /// How long ago the first and the last message were stored.
+    pub(crate) fn since(&self) -> Option<(Duration, Duration)> {
+        let since = |time: &str| Timestamp::parse(time).ok().map(|time| time.elapsed());
+        // In this order, so that the older one is never the younger.
+        let newest = since(&self.last_ts);
+        since(&self.first_ts).zip(newest).filter(|_| self.messages > 0)
+    }
 }
 
 impl Api {

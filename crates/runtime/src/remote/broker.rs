@@ -2,7 +2,7 @@
 
 use crate::Source;
 use eventbus_core::{Capabilities, DeadLetter, Event, GroupStats, Health, Plan, ReplyTransport, Result};
-use std::{fmt, future::Future};
+use std::{fmt, future::Future, time::Duration};
 
 /// A server that keeps events, as a [`RemoteBus`](super::RemoteBus) needs it.
 ///
@@ -102,6 +102,10 @@ pub enum Stored {
 pub struct Figures {
     /// Events now retained.
     pub retained: Option<u64>,
+    /// How many bytes they take.
+    pub retained_bytes: Option<u64>,
+    /// How long ago the oldest and the newest of them were stored.
+    pub retained_since: Option<(Duration, Duration)>,
     /// Dead letters now kept.
     pub dead_letters: Option<u64>,
     /// Every group of the server.

@@ -74,6 +74,8 @@ impl<B: Broker> RemoteBus<B> {
         let mut stats = BusStats::default();
         self.core.counts.show(&mut stats);
         stats.retained = figures.retained;
+        stats.retained_bytes = figures.retained_bytes;
+        (stats.oldest_retained, stats.newest_retained) = figures.retained_since.unzip();
         stats.dead_letters = figures.dead_letters;
         stats.groups = figures.groups;
         stats.subscriptions = engines.iter().map(Engine::stats).collect();

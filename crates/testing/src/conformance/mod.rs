@@ -187,6 +187,7 @@ macro_rules! for_each_conformance_case {
                 23 what_a_handler_publishes_is_caused_by_its_event
                 24 the_figures_add_up
                 24 the_figures_of_failures_add_up
+                24 what_is_retained_is_measured
                 24 lag_and_age_grow_and_shrink
                 24 failures_are_reported
                 24 health_answers

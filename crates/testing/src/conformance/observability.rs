@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{Gate, Probe};
 use eventbus_core::{ErrorKind, HandlerError, HealthState, Ordering, Retry, Subscribe};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub(super) async fn trace_and_correlation_survive_redelivery(story: Story) -> Outcome {
     let bus = bus!(story);
@@ -114,6 +117,26 @@ pub(super) async fn the_figures_of_failures_add_up(story: Story) -> Outcome {
     assert_eq!((stats.delivered, stats.acked, stats.retried, stats.dead_lettered), (70, 20, 30, 20), "{stats:?}");
     assert_eq!(stats.delivered, stats.acked + stats.retried + stats.dead_lettered);
     assert_eq!(bus.stats().await.unwrap().dead_letters.unwrap_or(20), 20);
+    Outcome::Done
+}
+
+pub(super) async fn what_is_retained_is_measured(story: Story) -> Outcome {
+    let bus = bus!(story);
+    needs!(bus, replay);
+    let empty = bus.stats().await.unwrap();
+    assert_eq!((empty.retained, empty.oldest_retained, empty.newest_retained), (Some(0), None, None));
+    publish_numbers(&*bus, "a", 0..1).await;
+    let first = Instant::now();
+    publish_numbers(&*bus, "a", 1..20).await;
+    let last = Instant::now();
+    let stats = bus.stats().await.unwrap();
+    assert_eq!(stats.retained, Some(20));
+    assert!(stats.retained_bytes.is_some_and(|bytes| bytes >= 20 && Some(bytes) > empty.retained_bytes), "{:?}", stats.retained_bytes);
+    let (Some(oldest), Some(newest)) = (stats.oldest_retained, stats.newest_retained) else { panic!("{stats:?} says nothing of age") };
+    // Servers count in milliseconds.
+    let aside = Duration::from_millis(1);
+    assert!(oldest >= newest && oldest + aside >= first.elapsed() - last.elapsed(), "the oldest is not the oldest: {oldest:?}, {newest:?}");
+    assert!(oldest < Duration::from_secs(600), "{oldest:?}");
     Outcome::Done
 }
 

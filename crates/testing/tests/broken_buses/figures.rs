@@ -27,6 +27,12 @@ fn a_bus_that_does_not_count_what_it_refused() {
     caught(|| Totals(|totals| totals.refused = 0), "observability::the_figures_add_up", "left: (110, 0, 0)");
 }
 
+#[test]
+fn a_bus_that_takes_the_newest_event_for_the_oldest() {
+    let swapped = || Totals(|totals| std::mem::swap(&mut totals.oldest_retained, &mut totals.newest_retained));
+    caught(swapped, "observability::what_is_retained_is_measured", "the oldest is not the oldest");
+}
+
 struct Figures(fn(&mut SubscriptionStats));
 
 impl Fault for Figures {
