@@ -110,7 +110,9 @@ impl Tree {
         for archive in archives {
             let archive = archive.map_err(told)?.path();
             if archive.extension().is_some_and(|extension| extension == "deb") {
-                program("dpkg-deb", "-x").arg(archive.display().to_string()).arg(self.root.display().to_string()).printed()?;
+                // Older suites have files in /lib itself, which is to stay a link.
+                let unpack = "dpkg-deb --fsys-tarfile \"$0\" | tar -x --keep-directory-symlink -C \"$1\"";
+                program("sh", "-c").arg(unpack).arg(archive.display().to_string()).arg(self.root.display().to_string()).printed()?;
             }
         }
         // What nobody reads here is half of it.
