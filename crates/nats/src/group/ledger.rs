@@ -29,7 +29,7 @@ pub(super) struct Ledger {
     /// What was given back to be tried again, by its place in the stream.
     back: HashMap<u64, Back, RandomState>,
     /// Tickets of what will not come back.
-    gone: Vec<Ticket>,
+    pub(super) gone: Vec<Ticket>,
     pub(super) unstarted: Unstarted,
     /// Since when the server is known to leave us what we have.
     pub(super) extended: Option<Instant>,
@@ -71,9 +71,11 @@ impl Ledger {
             if self.held.contains_key(&token.sequence) {
                 return false;
             }
-            self.arrived.retain(|arrived| arrived.token.sequence != token.sequence);
+            if let Some(at) = self.arrived.iter().position(|arrived| arrived.token.sequence == token.sequence) {
+                ticket = self.arrived.remove(at).and_then(|older| older.ticket);
+            }
             if let Some(back) = self.back.remove(&token.sequence) {
-                ticket = back.ticket;
+                ticket = ticket.or(back.ticket);
                 // Nobody had it in between, so nothing has changed.
                 counted |= token.delivered == back.delivered + 1;
                 token.uncounted = back.uncounted;
@@ -193,9 +195,19 @@ impl Ledger {
         self.back.iter().map(|(sequence, back)| (*sequence, back.due))
     }
 
-    /// What has arrived and was not asked for: it goes back.
+    /// What has arrived and was not asked for: it goes back. What others wait for they go on waiting for.
     pub(super) fn take_arrived(&mut self) -> Vec<Token> {
-        self.arrived.drain(..).map(|arrived| arrived.token).collect()
+        let due = Instant::now();
+        let mut tokens = Vec::with_capacity(self.arrived.len());
+        for Arrived { token, ticket, .. } in self.arrived.drain(..) {
+            if ticket.is_some() {
+                // This delivery counts for nothing.
+                let (delivered, uncounted) = (token.delivered, token.uncounted + 1);
+                self.back.insert(token.sequence, Back { ticket, delivered, uncounted, due, shown: 0 });
+            }
+            tokens.push(token);
+        }
+        tokens
     }
 
     /// The deliveries that wait here.
@@ -210,7 +222,7 @@ impl Ledger {
 
     /// The stream is another one: its places mean something else. Whatever waits for the old ones goes on.
     pub(super) fn forget(&mut self) {
-        self.arrived.clear();
+        self.gone.extend(self.arrived.drain(..).filter_map(|arrived| arrived.ticket));
         self.highest = 0;
         self.held.clear();
         self.gone.extend(self.back.drain().filter_map(|(_, back)| back.ticket));

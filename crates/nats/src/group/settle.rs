@@ -96,7 +96,11 @@ impl GroupSource {
     }
 
     async fn put_back(&self, run: &Run<Token>, after: Duration, ticket: Option<Ticket>) -> Result<()> {
-        for (_, token) in run.iter().filter(|(_, token)| self.is_current(token)) {
+        for (_, token) in run.iter() {
+            if !self.is_current(token) {
+                self.ledger().gone.extend(ticket);
+                continue;
+            }
             // Noted first, since it may be back before this goes on.
             self.ledger().put_back(token, Instant::now() + after, ticket);
             self.tell(token, back(after)).await?;

@@ -105,6 +105,30 @@ fn what_a_server_forgot_that_it_delivered_is_still_known() {
     assert_eq!(take(&mut ledger, 9), Some((vec![4], 1)));
 }
 
+#[test]
+fn what_others_wait_for_is_not_forgotten_when_it_goes_back_unseen() {
+    let (mut ledger, mut engine) = (Ledger::default(), ticket_maker());
+    arrive(&mut ledger, 1, 1);
+    take(&mut ledger, 1);
+    ledger.put_back(&token(1, 1), Instant::now(), Some(engine()));
+    // It comes back, and goes back with all the rest, such as what is behind a gap.
+    arrive(&mut ledger, 1, 2);
+    assert_eq!(ledger.take_arrived().len(), 1);
+    arrive(&mut ledger, 1, 3);
+    assert_eq!(take(&mut ledger, 0), Some((vec![1], 2)));
+    // It comes twice before it is asked for.
+    ledger.put_back(&token(1, 3), Instant::now(), Some(engine()));
+    arrive(&mut ledger, 1, 4);
+    arrive(&mut ledger, 1, 5);
+    ledger.count(1, 0);
+    assert_eq!(take(&mut ledger, 0), Some((vec![1], 5)));
+    // The stream is made anew.
+    ledger.put_back(&token(1, 5), Instant::now(), Some(engine()));
+    arrive(&mut ledger, 1, 6);
+    ledger.forget();
+    assert!(matches!(ledger.take(0), Some(Fetched::Elsewhere(_))));
+}
+
 /// Tickets are the engine's; here it is enough that there are some.
 fn ticket_maker() -> impl FnMut() -> Ticket {
     let mut next = 0;
