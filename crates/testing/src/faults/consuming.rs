@@ -115,6 +115,57 @@ pub(super) async fn what_a_broken_connection_swallowed_comes_first(story: Story)
     bus.close().await.unwrap();
 }
 
+/// While one event of a key waits to be tried again, the others of its key wait for it, and its delivery may be what is swallowed.
+pub(super) async fn what_is_tried_again_holds_no_key_up_when_a_connection_breaks(story: Story) {
+    const KEYS: usize = 20;
+    let story = story.on(|terms| terms.lease = 2 * PATIENCE);
+    let server = story.server().await;
+    let proxy = Proxy::to(server.address()).await;
+    let (bus, beside) = (story.bus(proxy.address()).await, story.bus(server.address()).await);
+    let history = History::new();
+    let handler = Probe::with({
+        let history = history.clone();
+        move |ctx, event| {
+            let history = history.clone();
+            async move {
+                match ctx.attempt() {
+                    1 => Err(HandlerError::retry("the first time")),
+                    attempt => {
+                        history.handled(event.id(), attempt);
+                        Ok(())
+                    }
+                }
+            }
+        }
+    });
+    let retry = Retry::fixed(Duration::from_millis(50)).max_attempts(1000);
+    subscribe(&*bus, Subscribe::to("a").group("g").concurrency(KEYS).retry(retry), &handler).await;
+    let publish_to_all = async |times: usize| {
+        for number in 0..times * KEYS {
+            history.publish(&*beside, numbered(number, &(number % KEYS).to_string())).await.expect("publishing works");
+        }
+    };
+    for _ in 0..5 {
+        let begun = handler.count();
+        publish_to_all(2).await;
+        handler.wait_within(begun + KEYS, PATIENCE).await;
+        // What failed is on its way back.
+        proxy.half_open();
+        publish_to_all(2).await;
+        proxy.reset();
+        proxy.heal();
+        publish_to_all(2).await;
+        // What comes again is cut off as soon as some of it is there.
+        for _ in 0..5 {
+            handler.wait_within(handler.count() + 1, PATIENCE).await;
+            proxy.reset();
+        }
+        history.until_handled_within(PATIENCE).await;
+    }
+    history.judge().nothing_is_lost();
+    bus.close().await.unwrap();
+}
+
 pub(super) async fn poison_is_a_dead_letter_once_and_as_it_was_received(story: Story) {
     let server = story.server().await;
     let bus = story.bus(server.address()).await;
