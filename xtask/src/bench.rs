@@ -9,7 +9,9 @@ use crate::{
 /// Runs the comparisons with their own options. They print to the standard output; the steps do not.
 pub(crate) fn run(steps: &mut Steps, options: &[&str]) -> Result<(), Failed> {
     setup::run(steps)?;
-    let bench = cargo("run --release --quiet --manifest-path bench/Cargo.toml --");
+    // What is reported is built as users build it.
+    let profile = if options.contains(&"--quick") && !options.contains(&"--report") { "quick" } else { "release" };
+    let bench = cargo("run --quiet --manifest-path bench/Cargo.toml --profile").arg(profile).arg("--");
     steps.run("comparisons", &options.iter().fold(bench, |run, option| run.arg(*option)))
 }
 
