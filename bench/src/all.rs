@@ -84,8 +84,8 @@ pub const PARTS: [Part; 7] = [
         limits: "On a machine with two cores the server has one of them, and what it does for an entry decides. By callgrind `redis-server` \
                  takes 19,000 instructions to add an entry of seven fields, as one of Eventbus has, and 13,100 for three fields or 10,300 \
                  for one, as those of sea-streamer, strev and ruststream have; to read one in a group it takes 20,100, or 12,500 for one \
-                 field. So a multiple of their speed is out of reach while the attributes are fields that other clients can read. sea-streamer acknowledges by a \
-                 timer and not what was handled. Storing once is a script, with which an entry takes the server 52,100 instructions. In \
+                 field. So a multiple of their speed is out of reach while the attributes are fields that other clients can read. sea-streamer \
+                 acknowledges by a timer and not what was handled. Storing once is a script, with which an entry takes the server 52,100 instructions. In \
                  Pub/Sub both sides write and read the same JSON; with one subscriber the difference is the engine, a tenth of what the \
                  client does. Several subscriptions share one connection, on which each message comes and is decoded once.",
     },
