@@ -1,7 +1,7 @@
 //! Redis as the bus sees it: sending, subscribing, and looking after what the server keeps.
 
 use crate::{
-    BACKEND, Idmp, Mode, RedisConfig,
+    BACKEND, Mode, RedisConfig,
     connect::Connector,
     ear::Ear,
     encode::Encoder,
@@ -60,7 +60,7 @@ impl RedisBroker {
         let links = of_partitions(&connector, &names, || Duration::ZERO, &again);
         let info = Info::ask(&links[0]).await?;
         info.check_version()?;
-        let idempotent = is_idempotent(&config, &info)?;
+        let idempotent = info.is_idempotent(config.idmp, config.dedup_window)?;
         let layout = Link::new(&connector, &names.layout(), Duration::ZERO, &again);
         if config.mode == Mode::Streams {
             agree_on_layout(if connector.is_spread() { &layout } else { &links[0] }, &names).await?;
@@ -340,23 +340,6 @@ async fn agree_on_layout(link: &Link, names: &Names) -> Result<()> {
     Err(Error::new(ErrorKind::Conflict, format!("partitions {partitions}: the prefix has {found}, which is fixed when it is used first")))
 }
 
-/// Whether the server itself stores an event once.
-fn is_idempotent(config: &RedisConfig, info: &Info) -> Result<bool> {
-    let window = config.dedup_window;
-    let fits = window.subsec_nanos() == 0 && window.as_secs() <= LONGEST_WINDOW;
-    match config.idmp {
-        Idmp::Off => Ok(false),
-        Idmp::On if !info.has_idmp() => {
-            Err(Error::new(ErrorKind::Unsupported, "idmp on: the server cannot do this, which Redis can from 8.6 on"))
-        }
-        Idmp::On if !fits => {
-            let rule = format!("idmp on, dedup_window {window:?}: the server counts whole seconds, at most {LONGEST_WINDOW}");
-            Err(Error::invalid(rule))
-        }
-        Idmp::On | Idmp::Auto => Ok(info.has_idmp() && fits),
-    }
-}
-
 /// Sets the server's own window, if it is another: that empties what the server remembers.
 async fn set_window(link: &Link, stream: &str, window: Duration) -> Result<()> {
     let seconds = window.as_secs();
@@ -376,5 +359,3 @@ async fn set_window(link: &Link, stream: &str, window: Duration) -> Result<()> {
 
 /// How many ids of one source the server can remember.
 const MOST_REMEMBERED: u64 = 10_000;
-/// The longest window of the server's own, in seconds.
-const LONGEST_WINDOW: u64 = 86_400;

@@ -1,13 +1,15 @@
 //! What the server is, and what about it looks wrong.
 
-use crate::{Mode, link::Link, reply};
+use crate::{Idmp, Mode, link::Link, reply};
 use eventbus_core::{Error, ErrorKind, Health, HealthState, Result};
 use redis::{Value, cmd, pipe};
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 
 /// The oldest server that will do: it has `XAUTOCLAIM`'s companions, ranges that exclude their ends, and `ZADD` with scores of its own.
 const OLDEST: (u32, u32) = (6, 2);
+/// The longest window of the server's own, in seconds.
+const LONGEST_WINDOW: u64 = 86_400;
 
 /// What `INFO` says, by name.
 pub(crate) struct Info(HashMap<String, String>);
@@ -44,6 +46,21 @@ impl Info {
         }
         let (major, minor) = OLDEST;
         Err(Error::new(ErrorKind::Unsupported, format!("{}: it must be Redis {major}.{minor} or later, or Valkey", self.server())))
+    }
+
+    /// Whether the server itself stores an event once.
+    pub(crate) fn is_idempotent(&self, idmp: Idmp, window: Duration) -> Result<bool> {
+        let fits = window.subsec_nanos() == 0 && window.as_secs() <= LONGEST_WINDOW;
+        match idmp {
+            Idmp::Off => Ok(false),
+            Idmp::On if !self.has_idmp() => {
+                Err(Error::new(ErrorKind::Unsupported, "idmp on: the server cannot do this, which Redis can from 8.6 on"))
+            }
+            Idmp::On if !fits => {
+                Err(Error::invalid(format!("idmp on, dedup_window {window:?}: the server counts whole seconds, at most {LONGEST_WINDOW}")))
+            }
+            Idmp::On | Idmp::Auto => Ok(self.has_idmp() && fits),
+        }
     }
 
     /// Whether the server can store an event once by itself.
@@ -163,6 +180,19 @@ mod tests {
         let valkey = info(&[("redis_version", "7.2.4"), ("valkey_version", "9.0.1")]);
         assert_eq!((valkey.server().as_str(), valkey.has_idmp()), ("valkey 9.0.1", false));
         assert!(info(&[("redis_version", "8.6.0")]).has_idmp() && !info(&[("redis_version", "8.4.0")]).has_idmp());
+    }
+
+    #[test]
+    fn a_window_that_the_server_cannot_keep_is_refused_or_kept_by_the_script() {
+        let (old, new) = (info(&[("redis_version", "8.4.0")]), info(&[("redis_version", "8.6.0")]));
+        for (window, fits) in [(0, true), (300, false), (1_000, true), (86_400_000, true), (86_401_000, false)] {
+            let window = Duration::from_millis(window);
+            assert!(!new.is_idempotent(Idmp::Off, window).unwrap() && !old.is_idempotent(Idmp::Auto, window).unwrap());
+            assert_eq!(new.is_idempotent(Idmp::Auto, window).unwrap(), fits, "{window:?}");
+            let demanded = new.is_idempotent(Idmp::On, window).map_err(|error| error.kind());
+            assert_eq!(demanded, if fits { Ok(true) } else { Err(ErrorKind::Invalid) }, "{window:?}");
+            assert_eq!(old.is_idempotent(Idmp::On, window).unwrap_err().kind(), ErrorKind::Unsupported);
+        }
     }
 
     #[test]
