@@ -25,19 +25,19 @@ pub const PARTS: [Part; 7] = [
                   patterns, a place in the log and in the dedup window, and is acknowledged or tried again. ruststream and strev carry JSON \
                   between their handlers, as is their way; the queues of ruststream have no bound. strev is compared with one publisher only: \
                   several on its full channel wait for each other forever.",
-        limits: "A channel does less: by callgrind `broadcast` takes 589 instructions and 1 allocation for an event, Eventbus 2,467 and 3 (the \
-                 event, its data, the future of the handler). Of the 2,467, publishing takes 1,530: appending to the log and handing over \
-                 370, an id and a time 330, dropping what falls out of the log 290, the dedup window 125, the route 105, the rest the \
-                 checks, the lock and the wake-up. Running a handler takes 620, of which 270 are the call itself with its boxed future. The \
-                 profile is flat, so 1.3 times the speed of a channel is out of reach for something that does these things; what can be \
-                 had is in the order of a tenth. With more subscribers an event is shared and the gap closes: at 1→16 Eventbus is faster \
-                 than a `tokio::sync::mpsc` for each.",
+        limits: "A channel does less: by callgrind `broadcast` takes about 600 instructions and 1 allocation for an event, Eventbus about \
+                 2,450 and 3 (the event, its data, the future of the handler); the next part has what this run counted. Of the 2,450, \
+                 publishing takes about 1,530: appending to the log and handing over 370, an id and a time 330, dropping what falls out of \
+                 the log 290, the dedup window 125, the route 105, the rest the checks, the lock and the wake-up. Running a handler takes \
+                 about 620, of which 270 are the call itself with its boxed future. The profile is flat, so 1.3 times the speed of a channel \
+                 is out of reach for something that does these things; what can be had is in the order of a tenth. With more subscribers an \
+                 event is shared and the gap closes: at 1→16 Eventbus is faster than a `tokio::sync::mpsc` for each.",
     },
     Part {
         name: "costs",
         title: "What an event costs",
         meaning: "Counted by callgrind from the publish to the acknowledgement, on one thread, so that it depends neither on the machine's \
-                  speed nor on what else it does. `cargo xtask ci` fails where Eventbus gets more than 5 % dearer.",
+                  speed nor on what else it does. `cargo xtask ci` fails where Eventbus gets more than 5 % more expensive.",
         limits: "",
     },
     Part {
@@ -45,7 +45,8 @@ pub const PARTS: [Part; 7] = [
         title: "Latency in process",
         meaning: "From before a publish until its handler runs, with 10,000 events in a second, against one hop through a channel. This is \
                   what a handler waits for while there is no queue; waking a thread is most of it.",
-        limits: "The 99th percentile is the scheduler of the machine: on two cores it varies by more than the two differ.",
+        limits: "Most of a hop is the scheduler of the machine waking a thread. On two cores that varies from round to round by more than the \
+                 two sides differ: the ratio of the 50th percentile lies on both sides of its target, as its spread shows.",
     },
     Part {
         name: "growth",
@@ -79,8 +80,9 @@ pub const PARTS: [Part; 7] = [
         name: "redis",
         title: "Redis",
         meaning: "A server on the same machine that keeps everything in memory. By hand means `redis` with a field for each attribute; the \
-                  peers store fewer fields. Storing an event once, which nobody else can, is turned off where Eventbus is compared with them \
-                  and compared alone. Consuming by hand is XREADGROUP with COUNT 500 and one XACK.",
+                  peers store fewer fields. Storing an event once is the default of Eventbus, and none of the peers does it (Redis itself can \
+                  from 8.6, by `XADD … IDMP`); it is turned off where Eventbus is compared with them, and compared alone. Consuming by hand \
+                  is XREADGROUP with COUNT 500 and one XACK.",
         limits: "On a machine with two cores the server has one of them, and what it does for an entry decides. By callgrind `redis-server` \
                  takes 19,000 instructions to add an entry of seven fields, as one of Eventbus has, and 13,100 for three fields or 10,300 \
                  for one, as those of sea-streamer, strev and ruststream have; to read one in a group it takes 20,100, or 12,500 for one \

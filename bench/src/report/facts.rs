@@ -48,7 +48,12 @@ fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib: u64 = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok()).unwrap_or(0);
-    format!("{model}, {cores} cores, {} GiB, {}", (kib + (1 << 19)) >> 20, said("uname", &["-sr"]))
+    format!("{model}, {cores} cores, {} GiB, {}", (kib + (1 << 19)) >> 20, major_and_minor(&said("uname", &["-sr"])))
+}
+
+/// A kernel without the rest of its version.
+fn major_and_minor(kernel: &str) -> String {
+    kernel.split('.').take(2).collect::<Vec<_>>().join(".")
 }
 
 fn peers() -> Result<String> {
@@ -68,4 +73,16 @@ fn said(program: &str, arguments: &[&str]) -> String {
     let path = format!("{}:/usr/sbin:/usr/local/sbin", std::env::var("PATH").unwrap_or_default());
     let run = Command::new(program).args(arguments).env("PATH", path).current_dir(env!("CARGO_MANIFEST_DIR")).output();
     run.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().lines().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_told_by_major_and_minor() {
+        assert_eq!(major_and_minor("Linux 6.18.44-a-v657"), "Linux 6.18");
+        assert_eq!(major_and_minor("Darwin 24.1.0"), "Darwin 24.1");
+        assert_eq!(major_and_minor(""), "");
+    }
 }

@@ -46,8 +46,9 @@ fn opening(effort: Effort) -> Result<String> {
         "# Performance\n\n\
          Written by `cargo xtask bench --report`; every figure stands beside another one. Both sides run in one process and take turns, \
          round for round, after a round that does not count. A ratio above 1 means that Eventbus is better: it is the median of the ratios \
-         of each round, and the spread is between their quartiles. Where 1.00 lies within the spread, the two are indistinguishable. A \
-         target is what the ratio is meant to reach.\n\n| measured | |\n|---|---|\n",
+         of each round, and the spread is between their quartiles. It is not the quotient of the two columns before it, which are the \
+         medians of each side alone. Where 1.00 lies within the spread, the two are indistinguishable. A target is what the ratio is meant \
+         to reach.\n\n| measured | |\n|---|---|\n",
     );
     for (name, value) in facts::all()? {
         writeln!(text, "| {name} | {value} |")?;

@@ -8,15 +8,34 @@ use std::{
     process::{Child, ChildStdout, Stdio},
 };
 
+/// The commands that a help text lists.
+fn commands(help: &str) -> Vec<&str> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // What is indented further belongs to the line before it.
+    let lines = lines.filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
+    lines.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
+}
+
 #[test]
 fn help_and_version_are_results() {
-    let commands = ["demo", "pub", "sub", "request", "dlq", "groups", "validate", "doctor", "bench", "completions"];
     let help = eventbus(&["--help"]).exits(0).says(&["Exit codes: 0 done, 1 failed, 2 wrong usage", "EVENTBUS_URL"]);
-    for name in commands {
-        assert!(help.stdout.contains(&format!("  {name} ")), "{name}: {}", help.stdout);
-        eventbus(&[name, "--help"]).exits(0).says(&["Usage: eventbus"]);
-    }
+    let expected = ["demo", "pub", "sub", "request", "dlq", "groups", "validate", "doctor", "bench", "completions"];
+    assert_eq!(commands(&help.stdout), expected);
     eventbus(&["--version"]).exits(0).says(&[env!("CARGO_PKG_VERSION")]);
+}
+
+#[test]
+fn every_command_explains_itself_with_examples() {
+    let (mut open, mut seen) = (vec![Vec::<String>::new()], Vec::new());
+    while let Some(path) = open.pop() {
+        let line: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = eventbus(&line).exits(0).says(&["Usage: eventbus", "Examples:\n  eventbus "]);
+        open.extend(commands(&help.stdout).into_iter().map(|name| [&path[..], &[name.to_owned()]].concat()));
+        seen.push(path.join(" "));
+    }
+    for nested in ["dlq ls", "dlq show", "dlq redrive", "dlq drop"] {
+        assert!(seen.iter().any(|path| path == nested), "{nested} is not among {seen:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Groups share work, and order is kept for each key: two members handle orders side by side, yet each order's events in their order. A
-//! second group gets everything once more, and goes on where it stopped after its member was away.
+//! Groups share work: each event goes to one of the two members of the first group. A second group gets everything once more, and goes on
+//! where it stopped after its member was away. That one member handles orders side by side, yet each order's events in their order; two
+//! members run beside each other, so that each keeps the order only of what it gets.
 
 use eventbus::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,10 @@ impl Journal {
         self.0.lock().unwrap().entry(change.order_id.clone()).or_default().push(change.state.clone());
     }
 
+    fn count(&self) -> usize {
+        self.0.lock().unwrap().values().map(Vec::len).sum()
+    }
+
     fn print(&self, group: &str) {
         for (order, states) in &*self.0.lock().unwrap() {
             println!("{group}: {order} was {}", states.join(", "));
@@ -31,7 +36,7 @@ impl Journal {
     }
 }
 
-/// Joins a group and notes what its members handle.
+/// Joins a group and notes what the member handles.
 async fn join(bus: &MemoryBus, group: &str, journal: &Journal) -> eventbus::Result<Subscription> {
     let journal = journal.clone();
     let member = Subscribe::to("order.changed").group(group).concurrency(4).ordering(Ordering::PerKey);
@@ -64,7 +69,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     auditor.close().await?;
     publish(&bus, &["shipped"]).await?;
     bus.settled().await;
-    shipping.print("shipping");
+    println!("shipping: {} changes, each handled by one member", shipping.count());
     audit.print("audit, away");
 
     join(&bus, "audit", &audit).await?;

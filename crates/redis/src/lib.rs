@@ -17,7 +17,8 @@
 //! - **Streams** (the default): events are entries of Redis streams. At least once, with groups, replay, redelivery, dead letters and
 //!   deduplication.
 //! - **Pub/Sub** (`mode=pubsub`): events are messages on channels. Whoever listens at that moment gets them, at most once. A subscription
-//!   that cannot keep up drops what its buffer does not hold, and counts it. Groups, replay, retries and stored dead letters are refused.
+//!   that cannot keep up drops what its buffer does not hold, and counts it. Groups, replay, retries and stored dead letters are refused
+//!   where they are asked for; by default an event has one attempt, and one that fails is discarded and counted as dead-lettered.
 //!
 //! # What is promised, and under which conditions
 //!
@@ -28,7 +29,7 @@
 //! | The same (source, id) is stored once | Within `dedup_window`. Each event is remembered by a key of its own, of about 180 bytes for a UUID and a short source: 10,000 events a second and the default of two minutes make about 220 MB. |
 //! | Every event is delivered to each group | While it is retained. What retention removed before it was delivered is counted as `lost_to_retention`, and reported. Events are trimmed as others are published, so an idle stream keeps them for longer. For groups the count is exact, for other subscriptions from Redis 7.0 on. |
 //! | Attempts are counted, also across crashes | By the server's own delivery count. What a member loses with its connection is given to it again without counting. |
-//! | Order | With `partitions=1` of all events. With more, of each [ordering key](eventbus_core::Event::ordering_key); [`Ordering::Strict`](eventbus_core::Ordering::Strict), which is the default of a subscription, is then refused. |
+//! | Order | With `partitions=1` of all events. With more, of each [ordering key](eventbus_core::Event::ordering_key); [`Ordering::Strict`](eventbus_core::Ordering::Strict), which is the default of a subscription, is then refused. Each member of a group keeps the order of what it gets; for that of a whole group let it have one member. |
 //! | A handler slower than the lease keeps its delivery | The lease is renewed three times within it, and an acknowledgement after it is lost settles nothing: the server compares its own clock. |
 //! | A position of the log can be asked for by number | With `partitions=1`: the number is the entry's id, its milliseconds in the upper 42 bits. |
 //!
@@ -37,8 +38,8 @@
 //!
 //! # URLs
 //!
-//! `redis://[user:password@]host[:port][,host[:port]…][/database][?parameter=value&…]`; `rediss://` and `tls://` encrypt. Several hosts are
-//! Sentinels or nodes of a cluster. Every parameter is a method of [`RedisConfig`] too:
+//! `redis://[user:password@]host[:port][,host[:port]…][/database][?parameter=value&…]`; `rediss://` encrypts. Several hosts are Sentinels
+//! or nodes of a cluster. Every parameter is a method of [`RedisConfig`] too:
 //!
 //! | parameter | default | |
 //! |---|---|---|

@@ -1,5 +1,4 @@
-//! A bus from its URL: `redis://[user:password@]host[:port][,host[:port]…][/database][?parameter=value&…]`, `rediss://` or `tls://` for
-//! encryption.
+//! A bus from its URL: `redis://[user:password@]host[:port][,host[:port]…][/database][?parameter=value&…]`, or `rediss://` for encryption.
 
 use crate::{Idmp, Mode, RedisConfig};
 use eventbus_core::{Error, Result};
@@ -65,8 +64,8 @@ pub(crate) fn read(mut url: BusUrl) -> Result<RedisConfig> {
     let mut config = RedisConfig::default();
     match url.scheme() {
         "redis" => {}
-        "rediss" | "tls" => config = config.tls(),
-        scheme => return refuse(format!("{scheme}: it must be redis, rediss or tls")),
+        "rediss" => config = config.tls(),
+        scheme => return refuse(format!("{scheme}: it must be redis or rediss")),
     }
     for (host, port) in url.hosts() {
         config = config.address(port.map_or_else(|| host.clone(), |port| format!("{host}:{port}")));
@@ -195,6 +194,7 @@ mod tests {
             ("redis://h?idmp=yes", "off, on or auto"),
             ("redis://h?lease=5", "duration"),
             ("http://h", "http"),
+            ("tls://h", "rediss"),
         ] {
             let error = config(url).unwrap_err().to_string();
             assert!(error.contains(part), "{error} does not name {part}");

@@ -11,6 +11,7 @@ use std::{
 ///
 /// [`Bus`](crate::Bus) is object-safe, so its methods cannot be `async fn`. A boxed future for each publish would cost an allocation also
 /// where the answer is known at once, as it nearly always is in process.
+#[must_use = "the operation may not take place, and its outcome is not known, unless it is awaited"]
 pub struct BusFuture<'a, T>(State<'a, T>);
 
 enum State<'a, T> {
@@ -20,7 +21,6 @@ enum State<'a, T> {
 
 impl<'a, T> BusFuture<'a, T> {
     /// An answer that is already there.
-    #[must_use]
     pub const fn ready(answer: T) -> Self {
         Self(State::Ready(Some(answer)))
     }

@@ -40,7 +40,8 @@ pub trait Bus: fmt::Debug + Send + Sync + 'static {
     /// flight. [`flush`](Self::flush) waits for all.
     fn enqueue(&self, event: Event) -> BusFuture<'_, Result<Receipt>>;
 
-    /// Publishes events in their order, with one result for each. A failure does not keep the others from being published.
+    /// Publishes events in their order, with one result for each. A failure does not keep the others from being published, unless a
+    /// setting of the backend asks for all or none, such as `atomic` of NATS.
     fn publish_all(&self, events: Vec<Event>) -> BusFuture<'_, Vec<Result<()>>>;
 
     /// Begins a subscription. `Ok` means that it is in place: matching events published from now on are delivered to it.

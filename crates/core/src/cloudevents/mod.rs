@@ -6,8 +6,8 @@
 //! - [`undecodable`]: what stands for a message that is no event.
 //!
 //! Reading is strict: what the specification forbids is refused with [`ErrorKind::Decode`](crate::ErrorKind::Decode), naming the attribute
-//! and the rule. Two things are deliberately lenient: a malformed trace context, correlation or causation id never costs an event, and
-//! the NATS reader takes structured events without the header that should announce them, because other SDKs publish those.
+//! and the rule. Two things are deliberately lenient: a malformed trace context, correlation or causation id never causes an event to be
+//! rejected, and the NATS reader takes structured events without the header that should announce them, because other SDKs publish those.
 //!
 //! # Attributes beside those of the specification
 //!

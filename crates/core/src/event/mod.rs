@@ -238,7 +238,8 @@ impl Event {
     }
 }
 
-/// For those who write a backend.
+/// For backends.
+#[doc(hidden)]
 impl Event {
     /// Gives the event its id and time if nobody has asked for them yet. True when this call made the id, which then is certainly new:
     /// nobody can have published, stored or copied it before.
@@ -252,7 +253,7 @@ impl Event {
         }
     }
 
-    /// When [`mint`](Self::mint) or the first reader made the id; `None` where the id was given.
+    /// When `mint` or the first reader made the id; `None` where the id was given.
     #[must_use]
     pub fn minted_at(&self) -> Option<SystemTime> {
         self.0.identity.minted_at()

@@ -143,7 +143,8 @@ impl Context {
         }
     }
 
-    /// Turns to the events of another batch. What follows is [`begin`](Self::begin).
+    /// Turns to the events of another batch. What follows is `begin`.
+    #[doc(hidden)]
     pub fn load(&mut self, events: Arc<dyn EventBatch>) {
         self.events = events;
         self.position = 0;
@@ -153,6 +154,7 @@ impl Context {
     ///
     /// # Panics
     /// Not here; [`event`](Self::event) panics where the batch has no such position.
+    #[doc(hidden)]
     pub fn begin(&mut self, position: usize, attempt: u32, sequence: Option<u64>, deadline: Option<Instant>) {
         self.position = position;
         self.attempt = attempt;
@@ -161,6 +163,7 @@ impl Context {
     }
 
     /// Ends the delivery: [`cancelled`](Self::cancelled) resolves in every clone that was made of it.
+    #[doc(hidden)]
     pub fn end(&mut self) {
         // Without a clone there is nobody to tell.
         if Arc::strong_count(&self.slot) > 1 {

@@ -1,13 +1,15 @@
 //! What a handler says when it fails.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use crate::{Error, ErrorKind};
+use std::{any::Any, error::Error as StdError, fmt, time::Duration};
 
 type Reason = Box<dyn StdError + Send + Sync>;
 
 /// Why a handler failed, and what should become of the event.
 ///
-/// `?` turns any error into [`HandlerError::retry`]. Like `anyhow::Error`, this type does not implement [`std::error::Error`] itself, so
-/// that it can be made from all that do.
+/// `?` turns any error into [`HandlerError::retry`], except an [`Error`] of kind [`ErrorKind::Decode`]: that becomes a
+/// [`HandlerError::reject`], since the same bytes cannot be decoded later either. Like `anyhow::Error`, this type does not implement
+/// [`std::error::Error`] itself, so that it can be made from all that do.
 pub struct HandlerError {
     verdict: Verdict,
     reason: Reason,
@@ -57,7 +59,11 @@ impl HandlerError {
 
 impl<E: StdError + Send + Sync + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
-        Self::retry(error)
+        let of_bus = (&error as &dyn Any).downcast_ref::<Error>();
+        match of_bus.map(Error::kind) {
+            Some(ErrorKind::Decode) => Self::reject(error),
+            _ => Self::retry(error),
+        }
     }
 }
 
@@ -93,9 +99,19 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_decoded_is_rejected_and_other_errors_of_the_bus_are_tried_again() {
+        fn decode() -> Result<(), HandlerError> {
+            crate::Event::json("a", "no number").unwrap().decode::<u8>()?;
+            Ok(())
+        }
+        assert_eq!(decode().unwrap_err().verdict(), Verdict::Reject);
+        assert_eq!(HandlerError::from(Error::new(ErrorKind::Unavailable, "away")).verdict(), Verdict::Retry);
+    }
+
+    #[test]
     fn a_reason_is_a_text_or_an_error() {
         assert_eq!(HandlerError::reject("no").to_string(), "no");
-        let caused = crate::Error::invalid("outer").caused_by("inner");
+        let caused = Error::invalid("outer").caused_by("inner");
         assert!(HandlerError::retry(caused).to_string().ends_with("outer: inner"));
     }
 }

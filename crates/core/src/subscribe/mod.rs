@@ -37,10 +37,11 @@ pub(crate) fn check_duration(what: &str, value: Duration) -> Result<()> {
 /// ```
 ///
 /// Left as it is, a subscription gets every matching event from now on (fan-out), one at a time in order, with a buffer of 1024, slowing
-/// publishers or fetching when that is full, 30 s for each attempt, 5 attempts, then the backend's dead letters.
+/// publishers or fetching when that is full, 30 s for each attempt, 5 attempts, then the backend's dead letters. Where the backend cannot
+/// redeliver, the default is one attempt; where it keeps no dead letters, an event that failed is discarded and counted as dead-lettered.
 ///
-/// Values are checked by [`check`](Self::check) and by every `subscribe`, which also refuses what its backend cannot do. Nothing is
-/// silently ignored.
+/// Values are checked by [`check`](Self::check) and by every `subscribe`, which also refuses what it is asked for and its backend cannot
+/// do. Nothing that was asked for is silently ignored.
 #[derive(Debug, Clone)]
 #[must_use = "a subscription begins with `bus.on` or `bus.subscribe`"]
 pub struct Subscribe {
@@ -75,6 +76,9 @@ pub enum Start {
 }
 
 /// In which order a subscription's events are handled.
+///
+/// Each member of a [group](Subscribe::group) keeps this order for what it gets. Members run beside each other, on every backend: for the
+/// order of a whole group let it have one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ordering {
@@ -252,7 +256,8 @@ impl Subscribe {
         self
     }
 
-    /// When a failed event is tried again, and how often.
+    /// When a failed event is tried again, and how often. Left out, it is the [default](Retry), or one attempt where the backend cannot
+    /// redeliver; asked for there, more than one is refused.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = Some(retry);
         self
@@ -264,7 +269,8 @@ impl Subscribe {
         self
     }
 
-    /// What becomes of an event that was rejected or ran out of attempts.
+    /// What becomes of an event that was rejected or ran out of attempts. Left out, it is [stored](crate::DeadLetter::store), or discarded where
+    /// the backend keeps no dead letters; asked for there, storing is refused.
     pub fn dead_letter(mut self, policy: DeadLetterPolicy) -> Self {
         self.dead_letter = Some(policy);
         self

@@ -209,7 +209,7 @@ macro_rules! for_each_conformance_case {
                 6 replies_are_no_events
             }
             refusals {
-                3 groups_are_refused_where_there_are_none
+                6 groups_are_refused_where_there_are_none
                 8 replay_is_refused_where_there_is_none
                 18 dropping_is_refused_where_it_cannot_be
                 14 dead_letters_are_refused_where_there_are_none
