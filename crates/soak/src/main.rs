@@ -16,7 +16,7 @@ use self::{
     server::Server,
     traffic::Traffic,
 };
-use eventbus::Error;
+use eventbus::{Error, ErrorKind, ErrorStream};
 use std::{
     process::ExitCode,
     sync::{Arc, atomic::Ordering::SeqCst},
@@ -67,7 +67,8 @@ async fn soak(backend: Backend, options: &Options) -> Result<Report, Error> {
     let bus = eventbus::connect(&server.url()).await?;
     let name = bus.health().await?.server.unwrap_or_else(|| "memory".to_owned());
     eprintln!("{name}: {} events each second for {:.1} minutes", options.rate, options.length.as_secs_f64() / 60.0);
-    let traffic = Arc::new(Traffic::new(options.events()));
+    tokio::spawn(tell_failures(bus.errors()));
+    let traffic = Arc::new(Traffic::new(options.events(), options.failing));
     let subscription = traffic.subscribe(&bus).await?;
 
     let since = Instant::now();
@@ -109,6 +110,15 @@ async fn soak(backend: Backend, options: &Options) -> Result<Report, Error> {
         own_memory: own.trend(),
         server_memory: theirs.trend(),
     })
+}
+
+/// Says what fails in the background, but for what fails on purpose.
+async fn tell_failures(mut failures: ErrorStream) {
+    while let Some(failure) = failures.next().await {
+        if failure.kind() != ErrorKind::Handler {
+            eprintln!("the bus says: {failure}");
+        }
+    }
 }
 
 /// Measures the memory of this process and of the server, and says now and then how it goes.

@@ -3,7 +3,7 @@
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 
 pub(crate) const USAGE: &str = "\
-Usage: cargo xtask soak [--minutes 10] [--rate 500] [--backend nats|redis|all] [--restart-every 60]
+Usage: cargo xtask soak [--minutes 10] [--rate 500] [--backend nats|redis|all] [--restart-every 60] [--failing 100]
 
 Publishes events at a steady rate to a group that handles them by key and retries what fails, while the server is restarted, gracefully and
 by SIGKILL in turn. Prints what was lost, doubled or out of order, and what memory did.
@@ -12,6 +12,7 @@ by SIGKILL in turn. Prints what was lost, doubled or out of order, and what memo
   --rate N            How many events are published each second. Default 500
   --backend NAME      nats, redis, all of them, or memory, which has no server to restart. Default all
   --restart-every N   Seconds from one restart to the next; the first comes after half as many. Default 60
+  --failing N         One of so many events fails at its first attempt. Default 100
 
 Exit codes: 0 nothing was lost and memory stayed flat, 1 otherwise, 2 wrong usage.";
 
@@ -30,13 +31,16 @@ pub(crate) struct Options {
     pub(crate) rate: u32,
     pub(crate) backends: Vec<Backend>,
     pub(crate) restart_every: Duration,
+    /// One of so many events fails at its first attempt.
+    pub(crate) failing: u32,
 }
 
 impl Options {
     /// `None` where help is asked for. The error says what is wrong.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>, String> {
         let minute = Duration::from_secs(60);
-        let mut options = Self { length: 10 * minute, rate: 500, backends: vec![Backend::Nats, Backend::Redis], restart_every: minute };
+        let backends = vec![Backend::Nats, Backend::Redis];
+        let mut options = Self { length: 10 * minute, rate: 500, backends, restart_every: minute, failing: 100 };
         let mut arguments = arguments.into_iter();
         while let Some(name) = arguments.next() {
             if name == "--help" || name == "-h" {
@@ -47,6 +51,7 @@ impl Options {
                 "--minutes" => options.length = minute.mul_f64(number(&name, &value, 0.1..=1440.0)?),
                 "--rate" => options.rate = number(&name, &value, 10..=100_000)?,
                 "--restart-every" => options.restart_every = Duration::from_secs(number(&name, &value, 5..=3600)?),
+                "--failing" => options.failing = number(&name, &value, 1..=1_000_000)?,
                 "--backend" => {
                     options.backends = match &*value {
                         "nats" => vec![Backend::Nats],
@@ -83,9 +88,9 @@ mod tests {
 
     #[test]
     fn what_is_given_overrules_the_defaults() {
-        let options = parse("--minutes 0.5 --rate 100 --backend redis").unwrap().unwrap();
+        let options = parse("--minutes 0.5 --rate 100 --backend redis --failing 5").unwrap().unwrap();
         assert_eq!((options.length, options.events()), (Duration::from_secs(30), 3000));
-        assert_eq!((options.backends, options.restart_every), (vec![Backend::Redis], Duration::from_secs(60)));
+        assert_eq!((options.backends, options.restart_every, options.failing), (vec![Backend::Redis], Duration::from_secs(60), 5));
     }
 
     #[test]

@@ -16,14 +16,14 @@ use tokio::{
 
 /// Keys, each with a publisher of its own that awaits each publish, so that there is an order to keep.
 pub(crate) const KEYS: usize = 32;
-/// One of so many events fails at its first attempt.
-const FAILING: u32 = 100;
 
 /// What happens while it runs.
 #[derive(Debug)]
 pub(crate) struct Traffic {
     pub(crate) ledger: Ledger,
     events: u32,
+    /// One of so many events fails at its first attempt.
+    failing: u32,
     next: AtomicU32,
     /// Publishes that failed for good: their outcome is unknown.
     pub(crate) failed: AtomicU64,
@@ -34,10 +34,11 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    pub(crate) fn new(events: usize) -> Self {
+    pub(crate) fn new(events: usize, failing: u32) -> Self {
         Self {
             ledger: Ledger::new(events, KEYS),
             events: events as u32,
+            failing,
             next: AtomicU32::new(0),
             failed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -106,7 +107,7 @@ struct Counting(Arc<Traffic>);
 impl Handler for Counting {
     async fn handle(&self, ctx: &Context, event: &Event) -> Result<(), HandlerError> {
         let number = *event.decode::<u32>()?;
-        if number % FAILING == 0 && ctx.attempt() == 1 {
+        if number % self.0.failing == 0 && ctx.attempt() == 1 {
             self.0.refused.fetch_add(1, SeqCst);
             return Err(HandlerError::retry("on purpose"));
         }
