@@ -4,7 +4,7 @@ mod common;
 
 use common::{Ran, command, eventbus};
 use eventbus::{Bus, BusExt as _, Event, HandlerError, Subscribe};
-use eventbus_testing::servers;
+use eventbus_testing::servers::{self, NatsServer};
 use serde_json::Value;
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -90,6 +90,16 @@ fn the_demo_adds_up_on_every_bus() {
             eventbus(&["--url", &url, "dlq", "ls"]).exits(0).complains(&["there are no dead letters"]);
         }
     }
+}
+
+#[test]
+fn the_demo_says_that_a_server_has_no_jetstream_and_goes_on_without() {
+    let server = runtime().block_on(NatsServer::builder().without_jetstream().start());
+    let ran = eventbus(&["--url", &server.url(), "--json", "demo"]).exits(0).complains(&["no JetStream", "-js", "core NATS"]);
+    assert_eq!(summary(&ran)["adds_up"], true);
+    // Whoever asks for something of JetStream does not get something else.
+    eventbus(&["--url", &format!("{}?replicas=1", server.url()), "demo"]).exits(2).complains(&["no JetStream"]);
+    eventbus(&["--url", &server.url(), "pub", "a", "1"]).exits(2).complains(&["no JetStream"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the bus needs of NATS, in either mode.
 
 use crate::{
+    acks,
     config::{Mode, NatsConfig},
     core::{Core, CoreSource},
     delivery::Token,
@@ -9,7 +10,6 @@ use crate::{
     jetstream::JetStream,
     letters::Letters,
     link::Link,
-    publish::Ack,
     reader::ReaderSource,
     replies::Replies,
 };
@@ -18,7 +18,11 @@ use eventbus_runtime::{
     Backlog, Buried, Fetched, Progress, Run, Settled, Source,
     remote::{Broker, Figures, Stored, send_each},
 };
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 /// A server, and how it is used.
 pub(crate) struct NatsBroker {
@@ -51,6 +55,25 @@ impl NatsBroker {
     }
 }
 
+/// The answer to an event that was sent.
+pub(crate) enum Ack {
+    /// JetStream has it.
+    Stored(acks::Ack),
+    /// It was written to the connection, of which core NATS says no more.
+    Written(Pin<Box<dyn Future<Output = Result<Stored>> + Send>>),
+}
+
+impl Future for Ack {
+    type Output = Result<Stored>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Stored(ack) => Pin::new(ack).poll(cx),
+            Self::Written(written) => written.as_mut().poll(cx),
+        }
+    }
+}
+
 impl Broker for NatsBroker {
     type Source = NatsSource;
     type Ack = Ack;
@@ -62,8 +85,8 @@ impl Broker for NatsBroker {
 
     async fn send(&self, event: &Event) -> Result<Ack> {
         match &self.kind {
-            Kind::JetStream(jetstream) => jetstream.send(event).await,
-            Kind::Core(core) => core.send(event).await,
+            Kind::JetStream(jetstream) => jetstream.send(event).await.map(Ack::Stored),
+            Kind::Core(core) => core.send(event).await.map(Ack::Written),
         }
     }
 

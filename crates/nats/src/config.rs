@@ -149,7 +149,7 @@ impl Default for NatsConfig {
     }
 }
 
-/// Where the server is, and who we are.
+/// Where the server is, and how to sign in.
 impl NatsConfig {
     /// Adds a server by its address, `nats://host:port` or `tls://host:port`. What else may stand in the URL of a bus may not stand here.
     /// Several are tried in turn, and those that the servers themselves tell of are found. Default `nats://127.0.0.1:4222`.
@@ -161,25 +161,25 @@ impl NatsConfig {
         self
     }
 
-    /// Says who we are by user and password.
+    /// Signs in with a user and a password.
     pub fn user(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.credentials.user = Some((user.into(), password.into().into()));
         self
     }
 
-    /// Says who we are by a token.
+    /// Signs in with a token.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.credentials.token = Some(token.into().into());
         self
     }
 
-    /// Says who we are by a credentials file, as `nsc` writes it.
+    /// Signs in with a credentials file, as `nsc` writes it.
     pub fn credentials_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.credentials.credentials_file = Some(path.into());
         self
     }
 
-    /// Says who we are by an nkey, whose seed is in this file.
+    /// Signs in with an nkey, whose seed is in this file.
     pub fn nkey_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.credentials.nkey_file = Some(path.into());
         self
@@ -398,7 +398,7 @@ impl NatsConfig {
 }
 
 impl fmt::Debug for NatsConfig {
-    /// Shows no secrets: what says who we are shows itself without them.
+    /// Shows no secrets: of the credentials only of which kind they are.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NatsConfig")
             .field("servers", &self.servers)

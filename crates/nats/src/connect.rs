@@ -121,11 +121,11 @@ fn refused(error: &async_nats::ConnectError, said: Option<&str>) -> Error {
     let cause: Arc<str> = error.to_string().into();
     let of_kind = |kind, message: &str| Error::new(kind, format!("{message}: {}", said.unwrap_or(&cause)));
     match error.kind() {
-        ConnectErrorKind::AuthorizationViolation => Error::new(ErrorKind::Denied, "the server refused who we are, or asks for it"),
-        ConnectErrorKind::Authentication => Error::new(ErrorKind::Denied, "what says who we are could not be used to sign in"),
+        ConnectErrorKind::AuthorizationViolation => Error::new(ErrorKind::Denied, "the server rejected the credentials, or requires some"),
+        ConnectErrorKind::Authentication => Error::new(ErrorKind::Denied, "the credentials could not be used to sign in"),
         ConnectErrorKind::ServerParse => of_kind(ErrorKind::Invalid, "the address of a server cannot be read"),
         ConnectErrorKind::Tls => of_kind(ErrorKind::Denied, "TLS could not be set up"),
-        _ if is_tls(error) => of_kind(ErrorKind::Denied, "server and client do not agree by TLS"),
+        _ if is_tls(error) => of_kind(ErrorKind::Denied, "the TLS handshake failed"),
         ConnectErrorKind::TimedOut => of_kind(ErrorKind::Timeout, "the server did not answer in time"),
         _ => of_kind(ErrorKind::Unavailable, "no server can be reached"),
     }

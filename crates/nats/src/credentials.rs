@@ -1,4 +1,4 @@
-//! Who we are. Nothing in here is shown.
+//! The credentials of a connection. Nothing in here is shown.
 
 use async_nats::ConnectOptions;
 use eventbus_core::{Error, ErrorKind, Result};
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a server knows us by. At most one of them is set.
+/// The ways to sign in. At most one of them is set.
 #[derive(Clone, Default)]
 pub(crate) struct Credentials {
     pub(crate) user: Option<(String, Secret)>,
@@ -21,7 +21,8 @@ pub(crate) struct Credentials {
 pub(crate) struct Secret(String);
 
 impl Credentials {
-    fn given(&self) -> Vec<&'static str> {
+    /// The names of those that are set.
+    pub(crate) fn given(&self) -> Vec<&'static str> {
         let given = [
             ("user", self.user.is_some()),
             ("token", self.token.is_some()),
@@ -34,11 +35,11 @@ impl Credentials {
     pub(crate) fn check(&self) -> Result<()> {
         match self.given()[..] {
             [] | [_] => Ok(()),
-            ref given => Err(Error::invalid(format!("{}: only one of them can say who we are", given.join(" and ")))),
+            ref given => Err(Error::invalid(format!("{}: set only one of them", given.join(" and ")))),
         }
     }
 
-    /// Reads the files and says to the client who we are.
+    /// Reads the files and gives the client the credentials.
     pub(crate) fn apply(&self, options: ConnectOptions) -> Result<ConnectOptions> {
         if let Some((user, Secret(password))) = &self.user {
             return Ok(options.user_and_password(user.clone(), password.clone()));

@@ -58,7 +58,7 @@ pub(crate) async fn warnings(api: &Api, stream: &str) -> Result<Vec<String>> {
         && is_before(&server.version, 2, 10)
     {
         warnings.push(format!(
-            "nats-server {} is older than 2.10: subscriptions with several patterns are filtered by the client, and the project no longer mends it",
+            "nats-server {} is older than 2.10: subscriptions with several patterns are filtered by the client, and NATS no longer maintains it",
             server.version
         ));
     }

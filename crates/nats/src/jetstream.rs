@@ -2,6 +2,7 @@
 
 use crate::{
     BACKEND,
+    acks::Ack,
     api::{Api, ConsumerInfo, DeliverPolicy, StreamInfo, found, reason},
     atomic,
     config::NatsConfig,
@@ -10,7 +11,7 @@ use crate::{
     letters::Letters,
     link::Link,
     names,
-    publish::{Ack, Limits, Outgoing, Publisher, unsupported},
+    publish::{Limits, Outgoing, Publisher, unsupported},
     reader::ReaderSource,
     stream,
 };
@@ -38,7 +39,7 @@ impl JetStream {
         }
         let api = Api::new(link.clone());
         let StreamInfo { config: events, .. } = stream::open(&api, config).await?;
-        let publisher = Publisher::new(link.clone(), config.publish_timeout);
+        let publisher = Publisher::open(link.clone(), config.publish_timeout).await?;
         let limits = Limits::of(link.client.max_payload(), config.max_payload);
         let most = config.stream.max_dead_letters;
         let letters = Letters::new(
@@ -53,7 +54,6 @@ impl JetStream {
         let capabilities = capabilities(&limits, events.duplicate_window, config);
         let grounds = Grounds {
             released: ReleasedCounts::new(api.clone(), publisher.clone(), &events, &config.prefix),
-            context: async_nats::jetstream::new(link.client.clone()),
             api,
             publisher,
             stream: events.name,
@@ -77,8 +77,7 @@ impl JetStream {
     }
 
     pub(crate) async fn send(&self, event: &Event) -> Result<Ack> {
-        let ack = self.grounds.publisher.send(self.message(event)?).await?;
-        Ok(Box::pin(ack))
+        self.grounds.publisher.send(self.message(event)?).await
     }
 
     /// Whether several events are stored all or none.

@@ -41,9 +41,10 @@
 //! # Core mode
 //!
 //! With `mode=core` events are plain messages. Whoever is subscribed at that moment gets them, at most once: nothing is kept, tried again or
-//! stored as a dead letter, and subscribing refuses what would need that. `Ok` means that the event has been written to the connection. A group is
-//! a queue group, which shares events as long as it has members. What does not fit into the buffer of a subscription is dropped and counted: the
-//! oldest with `Overflow::DropOldest`, else the newest, since nothing can hold back publishers.
+//! stored as a dead letter, and a subscription that asks for that is refused. By default an event has one attempt, and one that fails is
+//! discarded and counted as dead-lettered. `Ok` means that the event has been written to the connection, with which it can still be lost. A
+//! group is a queue group, which shares events as long as it has members. What does not fit into the buffer of a subscription is dropped and
+//! counted: the oldest with `Overflow::DropOldest`, else the newest, since nothing can hold back publishers.
 //!
 //! # Parameters
 //!
@@ -71,7 +72,7 @@
 //! | `hold` | none | how many events are held back until the start |
 //! | `max_payload` | what the server takes, less 64 KiB for headers, or a quarter where that is less | the largest payload |
 //! | `max_in_flight`, `max_in_flight_bytes` | `4096`, `64MiB` | how much that was enqueued may wait for its acknowledgement |
-//! | `token`, `credentials_file`, `nkey_file` | none | who we are, beside user and password |
+//! | `token`, `credentials_file`, `nkey_file` | none | credentials, beside user and password |
 //! | `tls_ca`, `tls_cert`, `tls_key`, `tls_first` | those of the system, none, none, `false` | how TLS is set up |
 //! | `name` | the program's | what the connection is called |
 //! | `connect_timeout` | `10s` | how long making a connection may take |
@@ -84,6 +85,7 @@
 //! Of the stream, only what was said is compared with one that is there already: where it differs, connecting fails with
 //! [`ErrorKind::Conflict`](eventbus_core::ErrorKind::Conflict) and the stream stays as it is. What was not said is taken as it is found.
 
+mod acks;
 mod api;
 mod atomic;
 mod broker;
@@ -103,6 +105,7 @@ mod publish;
 mod pull;
 mod reader;
 mod replies;
+mod reply;
 mod stream;
 mod unstarted;
 mod url;
@@ -142,13 +145,14 @@ impl NatsBus {
 
     /// A bus over a client that you have already. It stays yours: closing the bus does not close it.
     ///
-    /// Of the settings, those that say where the server is and who we are have no meaning here. What the server refuses for want of permission
-    /// is only told to the client's own event callback; here it looks as if the server did not answer.
+    /// Server, credentials, TLS and the name of the connection are the client's, and settings that say them, too, are refused. Those of
+    /// connecting again, `ping_interval` and `inbox_prefix` have no effect. A refusal for want of permission is only told to the client's
+    /// own event callback; here it looks as if the server did not answer.
     ///
     /// # Errors
-    /// As [`NatsConfig::connect`].
+    /// As [`NatsConfig::connect`], and where the settings name a server, too.
     pub async fn from_client(client: async_nats::Client, config: NatsConfig) -> Result<Self> {
-        config.check()?;
+        config.check().and_then(|()| config.check_names_no_server()).map_err(|error| error.during("connect"))?;
         let link = Link::borrowed(client);
         let _ = tokio::time::timeout(config.connect_timeout, link.until_up()).await;
         link.check().map_err(|error| error.during("connect"))?;

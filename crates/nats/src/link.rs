@@ -1,7 +1,11 @@
 //! The connection as the rest of the crate sees it: whether it is there, when it was lost, and what the server refused on it.
 
 use crate::BACKEND;
-use async_nats::{Client, Event, HeaderMap, Message, RequestErrorKind, Subject, client::PublishErrorKind, connection::State};
+use async_nats::{
+    Client, Event, HeaderMap, Message, RequestErrorKind, Subject,
+    client::{PublishError, PublishErrorKind},
+    connection::State,
+};
 use bytes::Bytes;
 use eventbus_core::{Error, ErrorKind, Result};
 use std::{
@@ -34,6 +38,21 @@ pub(crate) struct Signal {
     ended: Option<Arc<str>>,
     /// What the server refused last, in its words.
     refused: Option<Arc<str>>,
+}
+
+/// Who waits for something to happen to a connection.
+pub(crate) struct Watch {
+    signal: watch::Receiver<Signal>,
+    before: Signal,
+}
+
+/// What keeps an answer from coming.
+#[derive(Debug)]
+pub(crate) enum Interruption {
+    /// The connection was lost, and all answers with it.
+    Lost(Error),
+    /// The server refused something, in words that name its subject.
+    Refused(Arc<str>),
 }
 
 /// Where the events of a client go.
@@ -138,6 +157,13 @@ impl Link {
         }
     }
 
+    /// What happens to the connection from now on.
+    pub(crate) fn watch(&self) -> Watch {
+        let mut signal = self.signal.clone();
+        let before = signal.borrow_and_update().clone();
+        Watch { signal, before }
+    }
+
     /// Waits for an answer to what was sent to a subject, as long as it can come.
     ///
     /// # Errors
@@ -147,16 +173,14 @@ impl Link {
     where
         F: Future<Output = T> + Send,
     {
-        let mut signal = self.signal.clone();
-        let before = signal.borrow_and_update().clone();
+        let mut watch = self.watch();
         async move {
             let interrupted = async {
-                match signal.wait_for(|now| now.lost != before.lost || now.is_refusal_since(&before, &subject)).await.as_deref() {
-                    Ok(now) if now.lost == before.lost => {
-                        Error::new(ErrorKind::Denied, now.refused.as_deref().unwrap_or_default().to_owned())
+                loop {
+                    let interruption = watch.interrupted().await;
+                    if interruption.concerns(&subject) {
+                        break interruption.error();
                     }
-                    Ok(Signal { ended: Some(why), .. }) => Error::new(ErrorKind::Unavailable, why.to_string()).retryable(false),
-                    _ => Error::new(ErrorKind::Unavailable, "the connection was lost before the server answered"),
                 }
             };
             tokio::select! {
@@ -204,26 +228,64 @@ impl Link {
 
     /// Sends a message that nobody answers.
     pub(crate) async fn publish(&self, subject: Subject, headers: Option<HeaderMap>, payload: Bytes) -> Result<()> {
-        let sent = match headers {
+        taken(match headers {
             Some(headers) => self.client.publish_with_headers(subject, headers, payload).await,
             None => self.client.publish(subject, payload).await,
-        };
-        sent.map_err(|error| match error.kind() {
-            PublishErrorKind::Send => gone().caused_by(error),
-            _ => Error::new(ErrorKind::Invalid, "the client refused the message").caused_by(error),
         })
+    }
+
+    /// Sends a message whose answer goes to a subject.
+    pub(crate) async fn publish_with_reply(&self, subject: Subject, reply: Subject, headers: HeaderMap, payload: Bytes) -> Result<()> {
+        taken(self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await)
     }
 }
 
-impl Signal {
-    /// Whether the server has refused something meanwhile that names a subject.
-    fn is_refusal_since(&self, before: &Self, subject: &str) -> bool {
-        let same = match (&self.refused, &before.refused) {
-            (Some(now), Some(before)) => Arc::ptr_eq(now, before),
-            (None, _) => true,
-            (Some(_), None) => false,
-        };
-        !same && self.refused.as_deref().is_some_and(|refused| refused.contains(&format!("\"{subject}\"")))
+/// Whether the client took a message.
+fn taken(sent: std::result::Result<(), PublishError>) -> Result<()> {
+    sent.map_err(|error| match error.kind() {
+        PublishErrorKind::Send => gone().caused_by(error),
+        _ => Error::new(ErrorKind::Invalid, "the client refused the message").caused_by(error),
+    })
+}
+
+impl Watch {
+    /// Resolves when answers that are waited for may not come any more.
+    pub(crate) async fn interrupted(&mut self) -> Interruption {
+        loop {
+            if self.signal.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            let now = self.signal.borrow_and_update().clone();
+            let before = std::mem::replace(&mut self.before, now.clone());
+            if now.lost != before.lost {
+                return Interruption::Lost(match now.ended {
+                    Some(why) => Error::new(ErrorKind::Unavailable, why.to_string()).retryable(false),
+                    None => Error::new(ErrorKind::Unavailable, "the connection was lost before the server answered"),
+                });
+            }
+            if let Some(refusal) = now.refused
+                && before.refused.is_none_or(|before| !Arc::ptr_eq(&before, &refusal))
+            {
+                return Interruption::Refused(refusal);
+            }
+        }
+    }
+}
+
+impl Interruption {
+    /// Whether the answer to what was sent to a subject will not come.
+    pub(crate) fn concerns(&self, subject: &str) -> bool {
+        match self {
+            Self::Lost(_) => true,
+            Self::Refused(refusal) => refusal.contains(&format!("\"{subject}\"")),
+        }
+    }
+
+    pub(crate) fn error(&self) -> Error {
+        match self {
+            Self::Lost(error) => error.clone(),
+            Self::Refused(refusal) => Error::new(ErrorKind::Denied, refusal.to_string()),
+        }
     }
 }
 

@@ -2,29 +2,17 @@
 
 use crate::{
     BACKEND,
-    api::Refusal,
-    link::{Link, gone},
+    acks::{Ack, Acks},
+    link::Link,
 };
-use async_nats::{
-    HeaderMap, HeaderName, Subject,
-    jetstream::{
-        self,
-        context::{Context, ContextBuilder, PublishAckFuture, PublishErrorKind},
-        message::PublishMessage,
-    },
-};
+use async_nats::{HeaderMap, HeaderName, Subject};
 use bytes::Bytes;
 use eventbus_core::{Error, ErrorKind, Event, Result, cloudevents::nats};
 use eventbus_runtime::remote::Stored;
-use std::{error::Error as StdError, future::IntoFuture, pin::Pin, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// How long one attempt waits for its acknowledgement. The bus makes another one under the same id.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many acknowledgements may be outstanding at all. The bus bounds what is enqueued; publishers that wait bound themselves.
-const OUTSTANDING: usize = 1 << 20;
-
-/// The answer to an event that was sent.
-pub(crate) type Ack = Pin<Box<dyn Future<Output = Result<Stored>> + Send>>;
 
 /// An event as a message.
 #[derive(Debug, Clone)]
@@ -100,29 +88,25 @@ fn header_name(name: &str) -> HeaderName {
 #[derive(Clone)]
 pub(crate) struct Publisher {
     link: Link,
-    context: Context,
+    acks: Arc<Acks>,
 }
 
 impl Publisher {
-    pub(crate) fn new(link: Link, publish_timeout: Duration) -> Self {
-        let patience = PATIENCE.min(publish_timeout);
-        let context =
-            ContextBuilder::new().timeout(patience).ack_timeout(patience).max_ack_inflight(OUTSTANDING).build(link.client.clone());
-        Self { link, context }
+    pub(crate) async fn open(link: Link, publish_timeout: Duration) -> Result<Self> {
+        let acks = Acks::open(&link, PATIENCE.min(publish_timeout)).await?;
+        Ok(Self { link, acks: Arc::new(acks) })
     }
 
     /// Hands a message to the connection.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] while there is none: nothing waits in the client for a server that is away.
-    pub(crate) async fn send(&self, message: Outgoing) -> Result<impl Future<Output = Result<Stored>> + Send + use<>> {
+    pub(crate) async fn send(&self, message: Outgoing) -> Result<Ack> {
         self.link.check()?;
         message.check_size(self.link.client.max_payload())?;
-        let subject = message.subject.clone();
-        let publish = PublishMessage::build().headers(message.headers).payload(message.payload);
-        let ack = self.context.send_publish(message.subject, publish).await.map_err(|error| refused(&error))?;
-        let answer = self.link.answered(subject, ack.into_future());
-        Ok(async move { outcome(answer.await?) })
+        let (reply, ack) = self.acks.expect(message.subject.clone())?;
+        self.link.publish_with_reply(message.subject, reply, message.headers, message.payload).await?;
+        Ok(ack)
     }
 
     /// Whether there is a connection.
@@ -134,36 +118,6 @@ impl Publisher {
     pub(crate) async fn publish(&self, message: Outgoing) -> Result<Stored> {
         self.send(message).await?.await
     }
-}
-
-type Acknowledged = <PublishAckFuture as IntoFuture>::Output;
-
-fn outcome(acknowledged: Acknowledged) -> Result<Stored> {
-    match acknowledged {
-        Ok(ack) if ack.duplicate => Ok(Stored::Duplicate),
-        Ok(_) => Ok(Stored::New),
-        Err(error) => Err(refused(&error)),
-    }
-}
-
-/// Says why a message was not taken.
-fn refused(error: &jetstream::context::PublishError) -> Error {
-    let unavailable = |message: &'static str| Error::new(ErrorKind::Unavailable, message);
-    match error.kind() {
-        PublishErrorKind::StreamNotFound => unavailable("no stream takes the event, or none that has a leader at the moment"),
-        PublishErrorKind::TimedOut => unavailable("the server did not acknowledge in time; whether it has the event is unknown"),
-        PublishErrorKind::BrokenPipe => gone(),
-        _ => match error.source().and_then(|source| source.downcast_ref::<jetstream::Error>()) {
-            Some(refusal) => refusal_of(refusal).into(),
-            None => unavailable("the event could not be handed to the connection").caused_by(error.to_string()),
-        },
-    }
-}
-
-/// The client's error, which hides its number, as ours.
-fn refusal_of(error: &jetstream::Error) -> Refusal {
-    let read = serde_json::to_value(error).and_then(serde_json::from_value);
-    read.unwrap_or_else(|_| Refusal { code: error.code() as u64, reason: 0, description: error.to_string() })
 }
 
 /// The most that an event may have of data, and of data and headers together, where a server takes messages of this size.

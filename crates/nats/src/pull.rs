@@ -3,12 +3,11 @@
 //! One request at a time, for as many as there is room: nothing is fetched that was not asked for, and where a request is over nothing more can
 //! come of it. A request says itself when it is over, which makes it a heartbeat: one that does not has been lost.
 
-use crate::link::Link;
-use async_nats::{
-    Message, StatusCode, Subject, Subscriber,
-    jetstream::{self, Context},
+use crate::{
+    link::Link,
+    reply::{self, Place},
 };
-use bytes::Bytes;
+use async_nats::{Message, StatusCode, Subject, Subscriber};
 use eventbus_core::{Error, ErrorKind, Result};
 use futures_core::Stream as _;
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
@@ -30,8 +29,6 @@ pub(crate) struct Puller {
     open: Option<Open>,
     /// How many messages requests that were given up might still have brought, and until when the server may serve them.
     given_up: (usize, Instant),
-    /// Reads where a message stands in the stream.
-    reader: jetstream::Message,
 }
 
 /// The request that is open.
@@ -54,38 +51,14 @@ pub(crate) enum Pulled {
     Silence,
 }
 
-/// Where a message stands.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) sequence: u64,
-    /// Counted by deliveries of the consumer.
-    pub(crate) delivery: u64,
-    /// How often it was delivered, this time included.
-    pub(crate) delivered: u64,
-    /// How many follow that were not delivered yet.
-    pub(crate) pending: u64,
-    /// When it was stored, in nanoseconds since 1970.
-    pub(crate) stored_at: u64,
-}
-
 impl Puller {
-    pub(crate) async fn new(link: &Link, context: Context, stream: &str, consumer: &str) -> Result<Self> {
+    pub(crate) async fn new(link: &Link, stream: &str, consumer: &str) -> Result<Self> {
         let inbox = link.client.new_inbox();
         let arriving = link.client.subscribe(format!("{inbox}.*")).await;
         let arriving =
             arriving.map_err(|error| Error::new(ErrorKind::Unavailable, "replies could not be subscribed to").caused_by(error))?;
-        let nothing = Message {
-            subject: Subject::from_static("none"),
-            reply: None,
-            payload: Bytes::new(),
-            headers: None,
-            status: None,
-            description: None,
-            length: 0,
-        };
-        let reader = jetstream::Message { message: nothing, context };
         let target = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}").into();
-        Ok(Self { link: link.clone(), target, inbox, arriving, requests: 0, open: None, given_up: (0, Instant::now()), reader })
+        Ok(Self { link: link.clone(), target, inbox, arriving, requests: 0, open: None, given_up: (0, Instant::now()) })
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -200,14 +173,7 @@ impl Puller {
 
     /// Reads where a message stands. What is no delivery of a stream is passed over.
     fn place(&mut self, message: Message) -> Option<Pulled> {
-        self.reader.message = message;
-        let place = self.reader.info().ok().map(|info| Place {
-            sequence: info.stream_sequence,
-            delivery: info.consumer_sequence,
-            delivered: u64::try_from(info.delivered).unwrap_or(1),
-            pending: info.pending,
-            stored_at: u64::try_from(info.published.unix_timestamp_nanos()).unwrap_or(0),
-        })?;
+        let place = message.reply.as_deref().and_then(reply::place)?;
         if let Some(open) = &mut self.open {
             open.left -= 1;
             // It says nothing when it has brought all.
@@ -215,15 +181,6 @@ impl Puller {
                 self.open = None;
             }
         }
-        let nothing = Message {
-            subject: Subject::from_static("none"),
-            reply: None,
-            payload: Bytes::new(),
-            headers: None,
-            status: None,
-            description: None,
-            length: 0,
-        };
-        Some(Pulled::Message(std::mem::replace(&mut self.reader.message, nothing), place))
+        Some(Pulled::Message(message, place))
     }
 }

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn who_we_are_is_read_in_every_form() {
+    fn credentials_are_read_in_every_form() {
         for (url, shown) in [
             ("nats://u:hunter2@h", "{\"user\"}"),
             ("nats://hunter2@h", "{\"token\"}"),

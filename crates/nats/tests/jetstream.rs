@@ -288,4 +288,6 @@ async fn a_callers_client_is_never_closed() {
     client.publish("still.here", "yes".into()).await.unwrap();
     let said = soon("the echo", std::future::poll_fn(|cx| futures_core::Stream::poll_next(std::pin::Pin::new(&mut echo), cx))).await;
     assert_eq!(said.unwrap().payload, "yes");
+    let error = NatsBus::from_client(client, NatsBus::builder().server("nats://elsewhere")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "a second server: {error}");
 }

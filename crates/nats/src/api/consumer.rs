@@ -66,8 +66,6 @@ pub(crate) enum AckPolicy {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct ConsumerInfo {
     pub(crate) name: String,
-    /// When it was made: what tells it from another one of its name.
-    pub(crate) created: String,
     pub(crate) config: ConsumerConfig,
     pub(crate) delivered: Place,
     pub(crate) ack_floor: Place,

@@ -1,6 +1,6 @@
 //! The rules that settings keep.
 
-use super::{NatsConfig, Server, StreamSettings};
+use super::{NatsConfig, Server, StreamSettings, Tls};
 use eventbus_core::{Error, EventType, MAX_DURATION, Result};
 use std::{fmt, time::Duration};
 
@@ -40,6 +40,24 @@ impl NatsConfig {
             (Some(_), None) => Err(Error::invalid("tls_cert: it needs tls_key, its private key")),
             (None, Some(_)) => Err(Error::invalid("tls_key: it needs tls_cert, its certificate")),
             _ => Ok(()),
+        }
+    }
+
+    /// Refuses settings of the connection beside a client that has one.
+    pub(crate) fn check_names_no_server(&self) -> Result<()> {
+        let Tls { ca_file, cert_file, key_file, first } = &self.tls;
+        let named = [
+            ("server", !self.servers.is_empty()),
+            ("tls_ca", ca_file.is_some()),
+            ("tls_cert", cert_file.is_some()),
+            ("tls_key", key_file.is_some()),
+            ("tls_first", *first),
+            ("name", self.name.is_some()),
+        ];
+        let named = named.into_iter().filter_map(|(name, is_named)| is_named.then_some(name));
+        match named.chain(self.credentials.given()).next() {
+            Some(name) => Err(Error::invalid(format!("{name}: the client that was passed in says this already"))),
+            None => Ok(()),
         }
     }
 

@@ -65,6 +65,28 @@ fn bad_settings_are_refused_by_name() {
 }
 
 #[test]
+fn beside_a_client_settings_of_the_connection_are_refused_by_name() {
+    let config = NatsConfig::default;
+    for (config, name) in [
+        (config().server("nats://elsewhere"), "server"),
+        (config().user("u", "p"), "user"),
+        (config().token("t"), "token"),
+        (config().credentials_file("c.creds"), "credentials_file"),
+        (config().nkey_file("k.nk"), "nkey_file"),
+        (config().tls_ca("ca.pem"), "tls_ca"),
+        (config().tls_cert("c.pem"), "tls_cert"),
+        (config().tls_key("k.pem"), "tls_key"),
+        (config().tls_first(true), "tls_first"),
+        (config().name("till"), "name"),
+    ] {
+        let error = config.check_names_no_server().unwrap_err();
+        assert_eq!(error.kind(), eventbus_core::ErrorKind::Invalid);
+        assert!(error.to_string().contains(&format!("{name}: the client")), "{error} does not name {name}");
+    }
+    config().prefix("shop").max_bytes(1 << 20).check_names_no_server().unwrap();
+}
+
+#[test]
 fn no_secret_is_shown() {
     let config = NatsConfig::default().user("carla", "hunter2").token("hunter3");
     let shown = format!("{config:?} {}", refused(&config));

@@ -9,12 +9,13 @@ use crate::{
     BACKEND,
     config::NatsConfig,
     link::{Link, gone},
-    publish::{Ack, Limits, Outgoing},
+    publish::{Limits, Outgoing},
 };
 use eventbus_core::{Capabilities, Event, GroupStats, Plan, Result, cloudevents::nats};
 use eventbus_runtime::remote::{Figures, Stored};
 use std::{
     collections::BTreeMap,
+    pin::Pin,
     sync::{Mutex, PoisonError, Weak},
 };
 
@@ -41,7 +42,7 @@ impl Core {
     }
 
     /// Hands an event to the connection. It is acknowledged when it has been written there: no server says more.
-    pub(crate) async fn send(&self, event: &Event) -> Result<Ack> {
+    pub(crate) async fn send(&self, event: &Event) -> Result<Pin<Box<dyn Future<Output = Result<Stored>> + Send>>> {
         self.hand_over(event).await?;
         let written = self.written();
         Ok(Box::pin(async move { written.await.map(|()| Stored::New) }))

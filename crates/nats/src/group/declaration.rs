@@ -20,6 +20,9 @@ pub(crate) struct Declaration {
     pub(crate) overflow: String,
     /// Sorted; or, where there are too many to be written out, their number and hash.
     pub(crate) patterns: Vec<String>,
+    /// Tells a consumer from those of the same name before and after it.
+    #[serde(default, rename = "eventbus_born")]
+    pub(crate) born: String,
 }
 
 impl Declaration {
@@ -34,6 +37,7 @@ impl Declaration {
                 .iter()
                 .map(|pattern| if pattern.is_everything() { ">".to_owned() } else { pattern.to_string() })
                 .collect(),
+            born: format!("{:016x}", 0),
         };
         if declaration.written().len() > DESCRIPTION {
             let hash = names::hash(&declaration.patterns.join(" "));
@@ -86,10 +90,11 @@ impl Declaration {
     /// The consumer to be made.
     pub(crate) fn consumer(&self, deliver: DeliverPolicy, subjects: Vec<String>, lease: Duration) -> ConsumerConfig {
         let name = names::consumer(&self.group);
+        let made_now = Self { born: format!("{:016x}", rand::random::<u64>()), ..self.clone() };
         let config = ConsumerConfig {
             durable_name: Some(name.clone()),
             name,
-            description: self.written(),
+            description: made_now.written(),
             deliver,
             ack_policy: AckPolicy::Explicit,
             ack_wait: lease,

@@ -1,10 +1,16 @@
 //! Fetching for a member of a group.
 
-use super::{GroupSource, gap::Trace};
+use super::{
+    GroupSource,
+    gap::Trace,
+    ledger::Arrival,
+    settle::{ACK, PROGRESS},
+};
 use crate::{
     delivery::{self, Token, unreadable},
     filter::Filter,
-    pull::{Place, Pulled, Puller},
+    pull::{Pulled, Puller},
+    reply::Place,
 };
 use async_nats::Message;
 use bytes::Bytes;
@@ -24,7 +30,7 @@ struct Doubt {
 }
 
 /// Where there seems to be no other member, and order is promised.
-const ALONE: Doubt = Doubt { after: Duration::from_secs(1), again: Duration::from_millis(500), shows: 3 };
+const ALONE: Doubt = Doubt { after: Duration::from_secs(1), again: Duration::from_millis(500), shows: 5 };
 /// Where there are others, who may each wait for what another one got.
 const AMONG_OTHERS: Doubt = Doubt { after: Duration::from_millis(100), again: Duration::from_millis(50), shows: 1 };
 /// How much may arrive that was not asked for, while only what others wait for is wanted.
@@ -49,7 +55,11 @@ pub(super) struct Reading {
     /// The next message is larger than the room that is left.
     is_too_large: bool,
     last_asked: Instant,
+    /// How many are asked for at once to get at what others wait for.
+    besides: usize,
     last_shown: Instant,
+    /// Whether anything was asked for since.
+    was_asked: bool,
     last_noted: Instant,
     losses: u64,
 }
@@ -65,10 +75,17 @@ impl Reading {
             missing_since: None,
             is_too_large: false,
             last_asked: now,
+            besides: 1,
             last_shown: now,
+            was_asked: false,
             last_noted: now,
             losses: 0,
         }
+    }
+
+    /// Something has arrived; it may be what nobody here needs. A server that was killed may bring much of that first.
+    fn passes_over(&mut self, it: bool) {
+        self.besides = if it { BESIDES.min(self.besides * 2) } else { 1 };
     }
 
     fn doubt(&self) -> Doubt {
@@ -86,10 +103,15 @@ impl GroupSource {
                 self.close_the_gap(&mut reading).await?;
             }
             self.count_attempts().await?;
-            if let Some(fetched) = self.ledger().take(max) {
+            // What has arrived on a connection that was lost again may be behind what has not.
+            if !reading.trace.is_broken(link.connection())
+                && let Some(fetched) = self.ledger().take(max)
+            {
                 return Ok(fetched);
             }
-            self.mind_the_connection(&mut reading).await?;
+            if self.mind_the_connection(&mut reading).await? {
+                continue;
+            }
             if reading.is_doubtful {
                 self.recover(&mut reading).await?;
             }
@@ -112,7 +134,8 @@ impl GroupSource {
         match pulled {
             Pulled::Message(message, place) => {
                 reading.trace.see(&place, self.grounds.api.link.connection());
-                self.arrive(&reading.filter, message, place).await?;
+                let arrival = self.arrive(&reading.filter, message, place).await?;
+                reading.passes_over(arrival != Arrival::Waiting);
             }
             Pulled::Over => {}
             Pulled::TooLarge => reading.is_too_large = true,
@@ -121,13 +144,13 @@ impl GroupSource {
         Ok(())
     }
 
-    async fn arrive(&self, filter: &Filter, message: Message, place: Place) -> Result<()> {
+    async fn arrive(&self, filter: &Filter, message: Message, place: Place) -> Result<Arrival> {
         let link = &self.grounds.api.link;
         if !filter.wants(&message.subject) {
             if let Some(reply) = message.reply {
-                link.publish(reply, None, Bytes::from_static(super::settle::ACK)).await?;
+                link.publish(reply, None, Bytes::from_static(ACK)).await?;
             }
-            return Ok(());
+            return Ok(Arrival::Settled);
         }
         let token = Token {
             reply: message.reply.clone(),
@@ -141,12 +164,21 @@ impl GroupSource {
         };
         let (event, read) = delivery::read(&message, filter, || format!("{}-{}", self.grounds.stream, place.sequence));
         let fault = read.err().map(|error| unreadable(error, &message.subject, place.sequence));
-        let is_new = self.ledger().arrive(event, token, fault);
-        if let (false, Some(reply)) = (is_new, message.reply) {
-            // The engine still has it: that it takes so long is a sign of life.
-            link.publish(reply, None, Bytes::from_static(super::settle::PROGRESS)).await?;
+        let arrival = {
+            let mut ledger = self.ledger();
+            ledger.delivery = place.delivery;
+            ledger.arrive(event, token, fault)
+        };
+        let answer = match arrival {
+            Arrival::Waiting => return Ok(arrival),
+            // That it takes so long is a sign of life.
+            Arrival::Held => PROGRESS,
+            Arrival::Settled => ACK,
+        };
+        if let Some(reply) = message.reply {
+            link.publish(reply, None, Bytes::from_static(answer)).await?;
         }
-        Ok(())
+        Ok(arrival)
     }
 
     /// Finds out which deliveries count as attempts, where the server has delivered something before.
@@ -162,18 +194,18 @@ impl GroupSource {
         Ok(())
     }
 
-    /// Says once that the connection is lost, and then waits for it.
-    async fn mind_the_connection(&self, reading: &mut Reading) -> Result<()> {
+    /// Says once that the connection is lost, and then waits for it. Whether it was lost.
+    async fn mind_the_connection(&self, reading: &mut Reading) -> Result<bool> {
         let link = &self.grounds.api.link;
         if link.is_up() {
-            return Ok(());
+            return Ok(false);
         }
         self.ledger().wait_on();
         let losses = link.losses();
         if std::mem::replace(&mut reading.losses, losses) != losses {
             return Err(link.check().err().unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "the connection was lost")));
         }
-        link.until_up().await
+        link.until_up().await.map(|()| true)
     }
 
     /// Notes how far the group has got.
@@ -188,14 +220,23 @@ impl GroupSource {
     /// Asks the server about what others wait for and what should have come back. It may be with another member.
     async fn look_for_the_overdue(&self, reading: &mut Reading) -> Result<()> {
         let doubt = reading.doubt();
-        if !self.ledger().is_overdue(doubt.after) || reading.last_shown.elapsed() < doubt.again || !reading.puller.is_open() {
+        let is_overdue = self.ledger().overdue(doubt.after).next().is_some();
+        // Where there is no room for what else would come first, it cannot come.
+        let has_room = self.ledger().waiting() < BESIDES;
+        if !is_overdue || has_room && !reading.was_asked || reading.last_shown.elapsed() < doubt.again {
             return Ok(());
         }
         reading.last_shown = Instant::now();
+        reading.was_asked = reading.puller.is_open();
         match self.grounds.api.consumer(&self.grounds.stream, &self.name).await {
             Ok(info) => {
                 self.note(reading.last_shown, &info);
-                self.ledger().give_up_waiting(info.ack_floor.stream_seq, doubt.after, doubt.shows);
+                // A server that was killed may have forgotten that it has delivered it, and will do so when it gets there.
+                let reached = if has_room { info.delivered.stream_seq } else { u64::MAX };
+                self.ledger().give_up_waiting(info.ack_floor.stream_seq, reached, doubt.after, doubt.shows);
+                if !reading.trace.is_shared() {
+                    self.ask_for_the_overdue(&doubt).await?;
+                }
             }
             Err(failure) => {
                 tracing::debug!(target: "eventbus", ?failure, "the consumer could not be asked");
@@ -205,30 +246,53 @@ impl GroupSource {
         Ok(())
     }
 
+    /// Gives back once more what should have come back: the server may have lost it. One before 2.10 does, until its lease is over, where
+    /// the request that it was for ends at that moment.
+    async fn ask_for_the_overdue(&self, doubt: &Doubt) -> Result<()> {
+        let overdue: Vec<Token> = self.ledger().overdue(doubt.after).map(|back| back.token.clone()).collect();
+        for token in overdue {
+            self.tell_back(&token, Duration::ZERO).await?;
+        }
+        Ok(())
+    }
+
     /// Asks for more, as far as there is room.
     async fn ask(&self, reading: &mut Reading, max: usize) -> Result<()> {
         if reading.puller.is_open() {
             return Ok(());
         }
-        if max == 0 {
-            let is_due = self.ledger().next_due().is_some_and(|due| due <= Instant::now());
-            if !is_due || self.ledger().waiting() >= BESIDES || reading.last_asked.elapsed() < BESIDES_AGAIN {
-                return Ok(());
-            }
-            reading.last_asked = Instant::now();
-            return reading.puller.ask(1, None).await;
-        }
-        let unstarted = self.ledger().unstarted.bytes(self.progress.started());
-        if unstarted == 0 && reading.is_too_large {
+        let (unstarted, largest) = {
+            let mut ledger = self.ledger();
+            (ledger.unstarted.bytes(self.progress.started()), ledger.largest.max(1))
+        };
+        let room = self.plan.buffer_bytes.saturating_sub(unstarted);
+        if max > 0 && unstarted == 0 && (reading.is_too_large || room < largest) {
             // One is let in, however large.
             reading.is_too_large = false;
+            reading.was_asked = true;
             return reading.puller.ask(1, None).await;
         }
-        match self.plan.buffer_bytes.saturating_sub(unstarted) {
-            0 => Ok(()),
-            _ if reading.is_too_large => Ok(()),
-            room => reading.puller.ask(max, Some(room)).await,
+        if max == 0 || reading.is_too_large || room < largest {
+            return self.ask_for_the_due(reading).await;
         }
+        // No more than there is surely room for: a message that finds none loses its place among those that come again.
+        reading.was_asked = true;
+        reading.puller.ask(max.min(room / largest), Some(room)).await
+    }
+
+    /// Asks for what others wait for, for which there is always room.
+    async fn ask_for_the_due(&self, reading: &mut Reading) -> Result<()> {
+        let (is_due, waiting) = {
+            let ledger = self.ledger();
+            (ledger.next_due().is_some_and(|due| due <= Instant::now()), ledger.waiting())
+        };
+        let is_early = reading.besides == 1 && reading.last_asked.elapsed() < BESIDES_AGAIN;
+        if !is_due || waiting >= BESIDES || is_early {
+            return Ok(());
+        }
+        reading.last_asked = Instant::now();
+        reading.was_asked = true;
+        reading.puller.ask(reading.besides.min(BESIDES - waiting), None).await
     }
 
     /// Waits for whatever comes next.
@@ -249,15 +313,13 @@ impl GroupSource {
 
     /// When to look again, though nothing has come.
     fn next_look(&self, max: usize, doubt: &Doubt) -> Option<Instant> {
-        let now = Instant::now();
-        let due = self.ledger().next_due()?;
-        if due + doubt.after <= now {
-            return Some(now + doubt.again);
-        }
-        if max > 0 {
-            return Some(due + doubt.after);
-        }
-        Some(if due <= now { now + BESIDES_AGAIN } else { due })
+        let (now, ledger) = (Instant::now(), self.ledger());
+        let awaited = ledger.next_due().map(|due| match due {
+            _ if max == 0 => due.max(now + BESIDES_AGAIN),
+            _ if due + doubt.after <= now => now + doubt.again,
+            _ => due + doubt.after,
+        });
+        awaited.into_iter().chain(ledger.next_early()).min()
     }
 }
 

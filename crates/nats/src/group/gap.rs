@@ -3,13 +3,13 @@
 //! The server takes it for delivered, and would bring it again when its lease is over, behind later events of its keys. A member that has the
 //! group for itself can tell what it was: it gives it back unseen, so that it comes at once and first, and counts no attempt.
 
-use super::{GroupSource, fetch::Reading};
+use super::{GroupSource, fetch::Reading, ledger::Back};
 use crate::{
     api::{AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, found, reason},
     delivery::Token,
-    pull::{Place, Pulled, Puller},
+    pull::{Pulled, Puller},
+    reply::{self, Place},
 };
-use async_nats::Subject;
 use eventbus_core::{Error, ErrorKind, Result};
 use std::{ops::RangeInclusive, time::Duration};
 use tokio::time::Instant;
@@ -101,8 +101,12 @@ impl GroupSource {
         let owed = reading.puller.owed() + reading.trace.late();
         // What was sent before that answer is here by now.
         self.take_in_all(reading).await?;
-        if *super::word(&consumer.created) == *self.known().born && !reading.trace.is_shared() {
-            self.give_back_again(&consumer).await?;
+        if super::born(&consumer) != *self.known().born {
+            return self.recover(reading).await;
+        }
+        self.ledger().resume(&consumer);
+        if !reading.trace.is_shared() {
+            self.give_back_again().await?;
             if let Some((places, deliveries)) = reading.trace.gap(&consumer, owed) {
                 self.find_unseen(&consumer, places, deliveries).await?;
             }
@@ -112,20 +116,14 @@ impl GroupSource {
         Ok(())
     }
 
-    /// That something was given back may have been lost as well.
-    async fn give_back_again(&self, consumer: &ConsumerInfo) -> Result<()> {
-        let back: Vec<_> = self.ledger().each_back().collect();
-        for (sequence, due) in back {
-            let again = super::settle::back(due.saturating_duration_since(Instant::now()));
-            self.grounds.api.link.publish(self.reply(consumer, sequence), None, again).await?;
+    /// That something was given back may have been lost as well, or the server may have forgotten it.
+    async fn give_back_again(&self) -> Result<()> {
+        let (unstarted, tried): (Vec<Back>, Vec<Back>) = self.ledger().each_back().cloned().partition(|back| back.unstarted);
+        self.ledger().returning.extend(unstarted.into_iter().map(|back| back.token));
+        for back in tried {
+            self.tell_back(&back.token, back.due.saturating_duration_since(Instant::now())).await?;
         }
         Ok(())
-    }
-
-    /// Where outcomes of an event go, as the server would have written it. Of its numbers it reads two, and only asks of the second that it
-    /// has counted so far.
-    fn reply(&self, consumer: &ConsumerInfo, sequence: u64) -> Subject {
-        format!("$JS.ACK.{}.{}.1.{sequence}.{}.0.0", self.grounds.stream, self.name, consumer.delivered.consumer_seq).into()
     }
 
     /// Finds out what was sent and has not arrived, to be given back.
@@ -136,7 +134,7 @@ impl GroupSource {
         let counts = self.grounds.released.get_all(&self.name, &known.born, &sent).await?;
         tracing::debug!(target: "eventbus", group = self.group(), events = counts.len(), "what was lost with the connection is asked for again");
         let unseen = counts.into_iter().map(|(sequence, uncounted)| Token {
-            reply: Some(self.reply(consumer, sequence)),
+            reply: Some(reply::unseen(&self.grounds.stream, &self.name, sequence, consumer.delivered.consumer_seq)),
             sequence,
             delivered: uncounted + 1,
             uncounted,
@@ -182,14 +180,19 @@ impl GroupSource {
             ..consumer.config.clone()
         };
         let name = api.create_consumer(stream, &same).await?.name;
-        let mut puller = Puller::new(&api.link, self.grounds.context.clone(), stream, &name).await?;
+        let mut puller = Puller::new(&api.link, stream, &name).await?;
         puller.ask_for_what_is_there(usize::try_from(most).unwrap_or(usize::MAX)).await?;
-        let mut sent = Vec::new();
+        let (mut sent, connection) = (Vec::new(), api.link.connection());
         while puller.is_open() {
             match puller.next().await? {
                 Pulled::Message(_, place) if places.contains(&place.sequence) => sent.push(place.sequence),
+                Pulled::Silence => return Err(Error::new(ErrorKind::Unavailable, "nobody says what was sent")),
                 _ => break,
             }
+        }
+        // A connection that broke again has taken the rest with it.
+        if api.link.connection() != connection || !api.link.is_up() {
+            return Err(Error::new(ErrorKind::Unavailable, "the connection was lost before it was known what was sent"));
         }
         // It ends of itself, too.
         let _ = api.delete_consumer(stream, &name).await;

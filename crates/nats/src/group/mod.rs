@@ -8,6 +8,7 @@ mod members;
 mod recover;
 mod released;
 mod settle;
+mod settled;
 
 pub(crate) use self::{
     declaration::{Declaration, beginning},
@@ -24,7 +25,6 @@ use crate::{
     publish::Publisher,
     pull::Puller,
 };
-use async_nats::jetstream::Context;
 use eventbus_core::{Plan, Result};
 use eventbus_runtime::{Backlog, Buried, Fetched, Progress, Run, Settled, Source};
 use std::{
@@ -38,7 +38,6 @@ use tokio::{sync::Notify, time::Instant};
 #[derive(Clone)]
 pub(crate) struct Grounds {
     pub(crate) api: Api,
-    pub(crate) context: Context,
     pub(crate) publisher: Publisher,
     pub(crate) stream: String,
     pub(crate) prefix: Arc<str>,
@@ -72,7 +71,7 @@ pub(crate) struct GroupSource {
 struct Known {
     /// When the stream was made.
     stream_born: String,
-    /// When the consumer was made, as a word.
+    /// A word that only this consumer of the name has.
     born: Arc<str>,
     /// Up to where everything is settled.
     floor: u64,
@@ -91,13 +90,13 @@ impl GroupSource {
             tracing::warn!(target: "eventbus", group, %error, "what members give back unstarted will count as an attempt");
         }
         let connection = grounds.api.link.connection();
-        let puller = Puller::new(&grounds.api.link, grounds.context.clone(), &grounds.stream, &consumer.name).await?;
+        let puller = Puller::new(&grounds.api.link, &grounds.stream, &consumer.name).await?;
         let lease = if consumer.config.ack_wait.is_zero() { grounds.lease } else { consumer.config.ack_wait };
         Ok(Self {
             name: consumer.name.clone(),
             known: Mutex::new(Known::of(&stream, &consumer, 0)),
             reading: tokio::sync::Mutex::new(Reading::new(puller, filter, Trace::from(&consumer, connection))),
-            ledger: Mutex::default(),
+            ledger: Mutex::new(Ledger::new(&consumer)),
             lag: Arc::default(),
             progress: Progress::default(),
             progressed: Notify::new(),
@@ -145,24 +144,23 @@ impl GroupSource {
 
     fn note(&self, asked: Instant, info: &ConsumerInfo) {
         let floor = info.ack_floor.stream_seq;
-        self.learn(|known| {
-            if *known.born == *word(&info.created) {
-                known.floor = known.floor.max(floor);
-            }
-        });
+        if *self.known().born == *born(info) {
+            self.learn(|known| known.floor = known.floor.max(floor));
+            self.ledger().settle_to(floor);
+        }
         self.lag.note(asked, info.num_pending + info.num_ack_pending);
     }
 }
 
 impl Known {
     fn of(stream: &StreamInfo, consumer: &ConsumerInfo, epoch: u64) -> Self {
-        Self { stream_born: stream.created.clone(), born: word(&consumer.created).into(), floor: consumer.ack_floor.stream_seq, epoch }
+        Self { stream_born: stream.created.clone(), born: born(consumer).into(), floor: consumer.ack_floor.stream_seq, epoch }
     }
 }
 
-/// A time as one word of a subject.
-fn word(time: &str) -> String {
-    time.chars().filter(char::is_ascii_alphanumeric).collect()
+/// A word that only this consumer of the name has. The time when it was made is none: servers change it a little when they are restarted.
+fn born(consumer: &ConsumerInfo) -> String {
+    Declaration::read(consumer).map_or_else(String::new, |declaration| declaration.born)
 }
 
 /// Finds the consumer of a group or makes it. Several may do so at once.

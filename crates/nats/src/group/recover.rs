@@ -22,7 +22,7 @@ impl GroupSource {
         let is_new = stream.created != known.stream_born;
         let deliver = if is_new { DeliverPolicy::All } else { DeliverPolicy::ByStartSequence { opt_start_seq: known.floor + 1 } };
         let consumer = make(&self.grounds, &self.plan, &self.declaration, deliver).await?;
-        let was_made_again = super::word(&consumer.created) != *known.born;
+        let was_made_again = super::born(&consumer) != *known.born;
         reading.filter = filter(&self.grounds, &self.plan, &consumer)?;
         if is_new {
             tracing::warn!(target: "eventbus", stream = self.grounds.stream, group = self.group(), "the stream was made again; what the group had of the old one is forgotten");
@@ -32,6 +32,7 @@ impl GroupSource {
         }
         if is_new || was_made_again {
             reading.trace = Trace::from(&consumer, connection);
+            self.ledger().begin_again(&consumer);
         }
         self.learn(|known| *known = Known::of(&stream, &consumer, known.epoch + u64::from(is_new)));
         reading.is_doubtful = false;

@@ -1,7 +1,7 @@
 //! Telling the server what became of deliveries.
 
 use super::{GroupSource, fetch::Reading};
-use crate::{delivery::Token, pull::EXPIRES};
+use crate::{delivery::Token, pull::EXPIRES, reply};
 use async_nats::Subject;
 use bytes::Bytes;
 use eventbus_core::{DeadLetterPolicy, Error, ErrorKind, Result};
@@ -16,8 +16,8 @@ const BACK: &[u8] = b"-NAK";
 
 /// How many confirmations are waited for at once.
 const AT_ONCE: usize = 1024;
-/// How much of what was given back before is fetched to be given back again in order.
-const MOST_BEFORE: usize = 10_000;
+/// How much at once of what was given back before is fetched to be given back again in order.
+const SOME_BEFORE: usize = 64;
 /// How long one confirmation may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -50,8 +50,7 @@ impl GroupSource {
         if released.is_empty() {
             return Ok(());
         }
-        let tokens = released.iter().flat_map(|settled| settled.run.iter()).map(|(_, token)| token.clone());
-        self.ledger().returning.extend(tokens);
+        self.ledger().give_back_later(released.iter().flat_map(|settled| settled.run.iter()).map(|(_, token)| token));
         let outcome = self.stop_asking_and_release().await;
         if outcome.is_err() {
             settled.extend(released.into_iter().rev());
@@ -62,7 +61,7 @@ impl GroupSource {
     async fn ack(&self, run: &Run<Token>) -> Result<()> {
         for (_, token) in run.iter().filter(|(_, token)| self.is_current(token)) {
             self.tell(token, Bytes::from_static(ACK)).await?;
-            self.ledger().let_go(token);
+            self.ledger().settle(token);
         }
         Ok(())
     }
@@ -89,7 +88,7 @@ impl GroupSource {
                     return Err(Error::new(ErrorKind::Unavailable, "nobody confirms acknowledgements; the consumer may be gone"));
                 }
             }
-            some.iter().filter(|token| self.is_current(token)).for_each(|token| self.ledger().let_go(token));
+            some.iter().filter(|token| self.is_current(token)).for_each(|token| self.ledger().settle(token));
         }
         settled.retain(|settled| !is_ack(settled));
         Ok(())
@@ -103,7 +102,7 @@ impl GroupSource {
             }
             // Noted first, since it may be back before this goes on.
             self.ledger().put_back(token, Instant::now() + after, ticket);
-            self.tell(token, back(after)).await?;
+            self.tell_back(token, after).await?;
         }
         Ok(())
     }
@@ -123,8 +122,8 @@ impl GroupSource {
             tracing::warn!(target: "eventbus", group = self.group(), %error, "what is given back counts as an attempt");
         }
         for token in &tokens {
-            self.tell(token, Bytes::from_static(BACK)).await?;
-            self.ledger().let_go(token);
+            self.ledger().give_back(token);
+            self.tell_back(token, Duration::ZERO).await?;
         }
         // Requests for messages overtake outcomes at the server. Once the last outcome is answered, whoever asks gets these first.
         if let Some(reply) = tokens.last().and_then(|token| token.reply.as_ref())
@@ -160,12 +159,18 @@ impl GroupSource {
         }
         let info = self.grounds.api.consumer(&self.grounds.stream, &self.name).await?;
         // The server does not count what waits to be redelivered, only what nobody has acknowledged.
-        let unacknowledged = usize::try_from(info.num_ack_pending).unwrap_or(usize::MAX);
-        let Some(more) = unacknowledged.checked_sub(tokens.len()).filter(|more| *more > 0) else {
-            return Ok(());
-        };
-        reading.puller.ask_for_what_is_there(more.min(MOST_BEFORE)).await?;
-        self.until_over(reading).await;
+        let mut more = usize::try_from(info.num_ack_pending).unwrap_or(usize::MAX).saturating_sub(tokens.len());
+        while more > 0 {
+            let (some, before) = (more.min(SOME_BEFORE), self.ledger().waiting());
+            more -= some;
+            reading.puller.ask_for_what_is_there(some).await?;
+            self.until_over(reading).await;
+            // It brings what was given back first. Once there is something new, there is no more of that.
+            let ledger = self.ledger();
+            if ledger.waiting() < before + some || ledger.each_arrived().any(|token| token.delivered == 1) {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -174,6 +179,18 @@ impl GroupSource {
             Some(reply) => self.grounds.api.link.publish(reply.clone(), None, outcome).await,
             None => Ok(()),
         }
+    }
+
+    /// Asks for an event again after a while.
+    pub(super) async fn tell_back(&self, token: &Token, after: Duration) -> Result<()> {
+        let Some(reply) = &token.reply else { return Ok(()) };
+        // The server passes over what it has delivered later than it remembers, and it may have been killed since.
+        let reply = reply::renumbered(reply, self.ledger().delivery);
+        let outcome = match after.as_nanos() {
+            0 => Bytes::from_static(BACK),
+            nanos => format!("-NAK {{\"delay\":{nanos}}}").into(),
+        };
+        self.grounds.api.link.publish(reply, None, outcome).await
     }
 
     /// Waits until no request is open any more, since what is given back must not come back here, and gives it back.
@@ -210,11 +227,6 @@ impl GroupSource {
     }
 }
 
-/// Asks for an event again after a while.
-pub(super) fn back(after: Duration) -> Bytes {
-    format!("-NAK {{\"delay\":{}}}", after.as_nanos().max(1)).into()
-}
-
 /// Dead letters.
 impl GroupSource {
     pub(super) async fn bury_one(&self, buried: &Buried<Token>) -> Result<()> {
@@ -230,7 +242,7 @@ impl GroupSource {
             _ => self.grounds.letters.store(&buried.letter, &id).await?,
         }
         self.tell(token, Bytes::from_static(TERM)).await?;
-        self.ledger().let_go(token);
+        self.ledger().settle(token);
         Ok(())
     }
 }

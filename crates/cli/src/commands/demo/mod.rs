@@ -23,7 +23,7 @@ use self::{
 };
 use crate::{
     args::DemoArgs,
-    exit::{Failure, Outcome},
+    exit::{Exit, Failure, Outcome},
     input::Lines,
     interrupt::Interrupt,
     output::Output,
@@ -33,6 +33,7 @@ use crate::{
 };
 use eventbus::{DeadLetterFilter, DeadLetterReason, EventType};
 use std::{
+    borrow::Cow,
     collections::HashSet,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -50,9 +51,25 @@ const STORED_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(url: &str, args: &DemoArgs, out: &mut Output, interrupt: &Interrupt) -> Outcome {
     let lines = args.input.as_deref().map(Lines::open).transpose()?;
-    let session = Session::open(url, out, interrupt).await?;
-    let outcome = show(&session, url, lines, args.rate, out, interrupt).await;
+    let (session, url) = open(url, out, interrupt).await?;
+    let outcome = show(&session, &url, lines, args.rate, out, interrupt).await;
     session.end(outcome).await
+}
+
+/// Connects. A `nats-server` with its default settings has no JetStream: the demo then shows what core NATS does, and says so.
+async fn open<'a>(url: &'a str, out: &mut Output, interrupt: &Interrupt) -> Outcome<(Session, Cow<'a, str>)> {
+    let refused = match Session::open(url, out, interrupt).await {
+        Ok(session) => return Ok((session, Cow::Borrowed(url))),
+        Err(refused) => refused,
+    };
+    let Failure::Said(Exit::Invalid, why) = &refused else { return Err(refused) };
+    if !url.starts_with("nats://") || url.contains('?') {
+        return Err(refused);
+    }
+    let core = format!("{url}?mode=core");
+    let Ok(session) = Session::open(&core, out, interrupt).await else { return Err(refused) };
+    out.warn(format_args!("{why}\n  what follows is the demo on core NATS, which keeps nothing and tries nothing again"));
+    Ok((session, Cow::Owned(core)))
 }
 
 /// What drives the demo.
