@@ -1,7 +1,7 @@
 //! What a backend behind a connection gives: sending, subscribing and looking after what the server keeps.
 
 use crate::Source;
-use eventbus_core::{Capabilities, DeadLetter, Event, GroupStats, Health, Plan, ReplyTransport, Result};
+use eventbus_core::{Capabilities, DeadLetter, Error, ErrorKind, Event, GroupStats, Health, Plan, ReplyTransport, Result};
 use std::{fmt, future::Future, time::Duration};
 
 /// A server that keeps events, as a [`RemoteBus`](super::RemoteBus) needs it.
@@ -32,6 +32,9 @@ pub trait Broker: Send + Sync + 'static {
     }
 
     /// Sends several events in their order and waits for all answers: one for each.
+    ///
+    /// After the first [outage](is_outage) nothing more should be sent, but be answered with the same error: what follows would be stored
+    /// before the events that are sent again, and each further attempt to reach the server would take its own time.
     fn send_all(&self, events: &[Event]) -> impl Future<Output = Vec<Result<Stored>>> + Send {
         send_each(self, events)
     }
@@ -84,6 +87,12 @@ pub async fn send_each(broker: &(impl Broker + ?Sized), events: &[Event]) -> Vec
         });
     }
     answers
+}
+
+/// Whether the server may take the same thing a little later. One that is full says so at once.
+#[must_use]
+pub fn is_outage(error: &Error) -> bool {
+    error.is_retryable() && !matches!(error.kind(), ErrorKind::Full { .. })
 }
 
 /// What became of an event that the server took.

@@ -1,6 +1,6 @@
 //! What all handles of one bus share.
 
-use super::{Broker, counts::Counts, hold::Hold, in_flight::InFlight};
+use super::{Broker, broker::is_outage, counts::Counts, hold::Hold, in_flight::InFlight};
 use crate::{Engine, Reporter};
 use eventbus_core::{Error, ErrorKind, Result, Retry};
 use slab::Slab;
@@ -15,7 +15,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 /// The delays between attempts to reach a server that is away.
-const AGAIN: Retry = Retry::exponential(Duration::from_millis(50)).max_delay(Duration::from_secs(2)).forever();
+pub(super) const AGAIN: Retry = Retry::exponential(Duration::from_millis(50)).max_delay(Duration::from_secs(2)).forever();
 
 /// What a [`RemoteBus`](super::RemoteBus) is told by the backend that makes it.
 #[derive(Debug, Clone)]
@@ -126,7 +126,7 @@ impl<B: Broker> Core<B> {
                 Err(_) => return Err(self.not_reached(last)),
             }
             if self.phase() == Phase::Closed {
-                return Err(last.map_or_else(|| Error::closed(""), |cause| Error::closed("").caused_by(cause)));
+                return Err(self.given_up(last));
             }
             failures += 1;
             let next = Instant::now() + AGAIN.delay(failures, rand::random());
@@ -136,6 +136,14 @@ impl<B: Broker> Core<B> {
             }
             tokio::time::sleep_until(next).await;
         }
+    }
+
+    /// The error for what is not tried again: the bus has closed, or the deadline is over.
+    pub(super) fn given_up(&self, last: Option<Error>) -> Error {
+        if self.phase() != Phase::Closed {
+            return self.not_reached(last);
+        }
+        last.map_or_else(|| Error::closed(""), |cause| Error::closed("").caused_by(cause))
     }
 
     fn not_reached(&self, last: Option<Error>) -> Error {
@@ -149,11 +157,6 @@ impl<B: Broker> Core<B> {
             None => error,
         }
     }
-}
-
-/// Whether the server may take the same thing a little later. One that is full says so at once.
-fn is_outage(error: &Error) -> bool {
-    error.is_retryable() && !matches!(error.kind(), ErrorKind::Full { .. })
 }
 
 /// The end.

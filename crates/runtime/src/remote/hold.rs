@@ -67,14 +67,21 @@ impl Hold {
         }
         Some(waiting.iter().take(AT_ONCE).cloned().collect())
     }
+
+    /// Of the first so many, only these still wait.
+    fn leave(&self, first: usize, left: Vec<Event>) {
+        let mut waiting = self.waiting();
+        waiting.drain(..first);
+        left.into_iter().rev().for_each(|event| waiting.push_front(event));
+    }
 }
 
 impl<B: Broker> Core<B> {
     /// Publishes what was held back, in order. From then on nothing is.
     ///
     /// # Errors
-    /// That of the first event that could not be published. Where another attempt can help, it and what follows stay held; otherwise it is
-    /// given up, since it would keep all others from being published for ever.
+    /// That of the first event that could not be published. Those that another attempt can help stay held, and what came after them;
+    /// the others are given up, since they would keep all others from being published for ever.
     pub(super) async fn release_held(&self) -> Result<()> {
         if !self.hold.is_active() {
             return Ok(());
@@ -82,9 +89,15 @@ impl<B: Broker> Core<B> {
         let _one_at_a_time = self.hold.starting.lock().await;
         let mut refused = Ok(());
         while let Some(events) = self.hold.first() {
-            for outcome in self.deliver_all(&events).await {
+            let (count, outcomes) = (events.len(), self.deliver_all(&events).await);
+            let mut left = Vec::new();
+            let mut unreached = Ok(());
+            for (event, outcome) in events.into_iter().zip(outcomes) {
                 match outcome {
-                    Err(error) if error.is_retryable() => return Err(error.during("start")),
+                    Err(error) if error.is_retryable() => {
+                        left.push(event);
+                        unreached = unreached.and(Err(error.during("start")));
+                    }
                     Err(error) => {
                         let error = self.counts.refuse(error);
                         self.settings.reporter.report(|| error.clone());
@@ -92,8 +105,9 @@ impl<B: Broker> Core<B> {
                     }
                     Ok(()) => {}
                 }
-                self.hold.waiting().pop_front();
             }
+            self.hold.leave(count, left);
+            unreached?;
         }
         refused
     }

@@ -15,7 +15,7 @@ mod publish;
 mod subscription;
 
 pub use self::{
-    broker::{Broker, Figures, LetterStore, Stored, send_each},
+    broker::{Broker, Figures, LetterStore, Stored, is_outage, send_each},
     bus::RemoteBus,
     core::RemoteSettings,
 };

@@ -1,6 +1,11 @@
 //! Publishing: one attempt after the other under the same id, until the server has the event or the publish timeout is over.
 
-use super::{Broker, broker::Stored, core::Core, in_flight::Place};
+use super::{
+    Broker,
+    broker::{Stored, is_outage},
+    core::{AGAIN, Core, Phase},
+    in_flight::Place,
+};
 use eventbus_core::{Error, ErrorKind, Event, Receipt, Result};
 use std::sync::Arc;
 use tokio::{sync::oneshot, time::Instant};
@@ -72,12 +77,23 @@ impl<B: Broker> Core<B> {
     }
 
     /// Hands over one event after the other, so that the server is at work before the last one is written, and then waits for the answers.
+    ///
+    /// What cannot be sent is not overtaken: nothing after it is sent before it. But events are on their way together, and where the answer
+    /// to one of them is lost or is that the server takes nothing now, those behind it may have been stored when it is sent again.
     async fn publish_each(&self, events: Vec<Event>, inside: bool) -> Vec<Result<()>> {
         let deadline = self.deadline();
         let mut sent = Vec::with_capacity(events.len());
+        let mut away = None;
         for event in events {
             sent.push(match self.admit(event, inside) {
-                Ok(Some(event)) => Ok(Some((self.broker.send(&event).await, event))),
+                Ok(Some(event)) => {
+                    let ack = match &away {
+                        None => tokio::time::timeout_at(deadline, self.broker.send(&event)).await.unwrap_or_else(|_| Err(self.unknown())),
+                        Some(error) => Err(Error::clone(error)),
+                    };
+                    away = away.or_else(|| ack.as_ref().err().filter(|error| is_outage(error)).cloned());
+                    Ok(Some((ack, event)))
+                }
                 Ok(None) => Ok(None),
                 Err(error) => Err(error),
             });
@@ -85,7 +101,10 @@ impl<B: Broker> Core<B> {
         let mut results = Vec::with_capacity(sent.len());
         for sent in sent {
             let result = match sent {
-                Ok(Some((Ok(ack), event))) => self.conclude(&event, ack.await, deadline).await,
+                Ok(Some((Ok(ack), event))) => {
+                    let answer = tokio::time::timeout_at(deadline, ack).await.unwrap_or_else(|_| Err(self.unknown()));
+                    self.conclude(&event, answer, deadline).await
+                }
                 Ok(Some((Err(error), event))) => self.conclude(&event, Err(error), deadline).await,
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
@@ -95,14 +114,34 @@ impl<B: Broker> Core<B> {
         results
     }
 
-    /// Sends several events at once. What the server may take a little later is sent again, one by one, in the same order.
+    /// Sends several events at once. What the server may take a little later is sent again, together and in the same order.
     pub(super) async fn deliver_all(&self, events: &[Event]) -> Vec<Result<()>> {
         let deadline = self.deadline();
-        let mut outcomes = Vec::with_capacity(events.len());
-        for (event, answer) in events.iter().zip(self.broker.send_all(events).await) {
-            outcomes.push(self.conclude(event, answer, deadline).await);
+        let mut answers: Vec<Result<Stored>> = events.iter().map(|_| Err(self.unknown())).collect();
+        let mut left: Vec<usize> = (0..events.len()).collect();
+        let mut failures = 0;
+        while !left.is_empty() {
+            let sent: Vec<Event> = left.iter().map(|place| events[*place].clone()).collect();
+            let Ok(sent) = tokio::time::timeout_at(deadline, self.broker.send_all(&sent)).await else { break };
+            let asked = left.len();
+            left.iter().zip(sent).for_each(|(place, answer)| answers[*place] = answer);
+            left.retain(|place| answers[*place].as_ref().is_err_and(is_outage));
+            failures = if left.len() < asked { 1 } else { failures + 1 };
+            let next = Instant::now() + AGAIN.delay(failures, rand::random());
+            if left.is_empty() || next >= deadline || self.phase() == Phase::Closed {
+                break;
+            }
+            tokio::time::sleep_until(next).await;
         }
-        outcomes
+        let outcomes = events.iter().zip(answers).map(|(event, answer)| match answer {
+            Ok(stored) => {
+                self.counts.accepted(event.event_type(), stored);
+                Ok(())
+            }
+            Err(error) if is_outage(&error) => Err(about(self.given_up(Some(error)), event)),
+            Err(error) => Err(about(error, event)),
+        });
+        outcomes.collect()
     }
 
     /// What comes of the first answer to an event, which may be to send it again.
@@ -112,9 +151,7 @@ impl<B: Broker> Core<B> {
                 self.counts.accepted(event.event_type(), stored);
                 Ok(())
             }
-            Err(error) if error.is_retryable() && !matches!(error.kind(), ErrorKind::Full { .. }) => {
-                self.deliver_until(deadline, event).await
-            }
+            Err(error) if is_outage(&error) => self.deliver_until(deadline, event).await,
             Err(error) => Err(about(error, event)),
         }
     }

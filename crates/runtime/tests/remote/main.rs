@@ -206,6 +206,48 @@ async fn what_is_held_survives_a_start_that_fails() {
     assert!(numbers.ends_with(&[2, 3, 4, 5]) && numbers.starts_with(&[0]), "{numbers:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_start_that_fails_holds_back_only_what_was_not_stored() {
+    let script = Script::new();
+    let bus = script.bus(|settings| settings.hold = Some(2));
+    bus.publish(numbered(0)).await.unwrap();
+    bus.publish(numbered(1)).await.unwrap();
+    script.will([Next::NotSent(AWAY), Next::Stored]);
+    script.will([Next::NotSent(AWAY); 1000]);
+    assert_eq!(bus.start().await.unwrap_err().kind(), AWAY);
+    bus.publish(numbered(2)).await.expect("what was stored makes room");
+    script.server().next.clear();
+    bus.start().await.unwrap();
+    assert_eq!(script.numbers(), [1, 0, 2]);
+    assert_eq!(bus.stats().await.unwrap().duplicates, 0, "nothing was published twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_events_keep_the_publish_timeout_where_no_answer_comes() {
+    let script = Script::new();
+    let held = script.bus(|settings| settings.hold = Some(10));
+    held.publish(numbered(0)).await.unwrap();
+    let bus = script.bus(|_| {});
+    script.will([Next::Silence; 1000]);
+    let begun = Instant::now();
+    let outcomes = tokio::time::timeout(Duration::from_secs(60), bus.publish_all(vec![numbered(1), numbered(2)])).await;
+    let kinds: Vec<_> = outcomes.unwrap().into_iter().map(|outcome| outcome.unwrap_err().kind()).collect();
+    assert_eq!(kinds, [AWAY; 2]);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(60), held.start()).await.unwrap().unwrap_err().kind(), AWAY);
+    assert!(begun.elapsed() <= Duration::from_secs(20), "{:?} for two calls of ten seconds at the most", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_events_none_overtakes_one_that_could_not_be_sent() {
+    let script = Script::new();
+    let bus = script.bus(|_| {});
+    script.will([Next::Stored, Next::NotSent(AWAY)]);
+    for outcome in bus.publish_all((0..4).map(numbered).collect()).await {
+        outcome.unwrap();
+    }
+    assert_eq!(script.numbers(), [0, 1, 2, 3]);
+}
+
 #[tokio::test]
 async fn subscriptions_end_with_the_bus_and_with_its_last_handle() {
     let script = Script::new();

@@ -19,6 +19,8 @@ use tokio::sync::watch;
 pub(crate) enum Next {
     /// It cannot even be sent.
     NotSent(ErrorKind),
+    /// It is stored.
+    Stored,
     /// It is stored, and the answer is lost.
     AnswerLost,
     /// It is refused.
@@ -111,7 +113,7 @@ impl Broker for Script {
             return Err(fault(kind));
         }
         let seen = server.log.iter().any(|stored| (stored.source(), stored.id()) == (event.source(), event.id()));
-        if !seen && matches!(next, None | Some(Next::AnswerLost)) {
+        if !seen && matches!(next, None | Some(Next::Stored | Next::AnswerLost)) {
             server.log.push(event.clone());
         }
         drop(server);
@@ -122,8 +124,8 @@ impl Broker for Script {
                 Some(Next::AnswerLost) => Err(fault(ErrorKind::Unavailable)),
                 Some(Next::Refused(kind)) => Err(fault(kind)),
                 Some(Next::Silence) => pending().await,
-                Some(Next::NotSent(_)) | None if seen => Ok(Stored::Duplicate),
-                Some(Next::NotSent(_)) | None => Ok(Stored::New),
+                Some(Next::NotSent(_) | Next::Stored) | None if seen => Ok(Stored::Duplicate),
+                Some(Next::NotSent(_) | Next::Stored) | None => Ok(Stored::New),
             }
         }))
     }
