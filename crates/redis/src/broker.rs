@@ -5,6 +5,7 @@ use crate::{
     connect::Connector,
     ear::Ear,
     encode::Encoder,
+    error::unavailable,
     health::{self, Info},
     letters::{Letters, Undertaker},
     link::{Link, call},
@@ -25,10 +26,11 @@ use crate::{
 use eventbus_core::{Capabilities, Error, ErrorKind, Event, GroupStats, Health, Ordering, Plan, ReplyTransport, Result, Retry};
 use eventbus_runtime::{
     Reporter,
-    remote::{Broker, Figures, Stored, send_each},
+    remote::{Broker, Figures, Stored},
 };
 use redis::{Client, cmd};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::task::JoinSet;
 
 /// One bus's view of the server.
 pub(crate) struct RedisBroker {
@@ -172,12 +174,27 @@ impl Broker for RedisBroker {
     }
 
     async fn send_all(&self, events: &[Event]) -> Vec<Result<Stored>> {
+        let posts = events.iter().map(|event| (event.clone(), self.names.partition(event)));
         // One publisher for all, or one for each partition.
         if !self.connector.is_spread() {
-            let posts = events.iter().map(|event| (event.clone(), self.names.partition(event)));
             return self.publishers[0].send_all(posts.collect()).await;
         }
-        send_each(self, events).await
+        let mut by_partition: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+        for (place, post) in posts.enumerate() {
+            by_partition.entry(post.1).or_default().push((place, post));
+        }
+        let mut sending = JoinSet::new();
+        for (partition, posts) in by_partition {
+            let publisher = Arc::clone(self.publisher(partition));
+            let (places, posts): (Vec<_>, Vec<_>) = posts.into_iter().unzip();
+            sending.spawn(async move { (places, publisher.send_all(posts).await) });
+        }
+        let mut outcomes: Vec<Result<Stored>> = events.iter().map(|_| Err(unavailable("sending was interrupted"))).collect();
+        while let Some(sent) = sending.join_next().await {
+            let (places, answers) = sent.unwrap_or_default();
+            places.into_iter().zip(answers).for_each(|(place, answer)| outcomes[place] = answer);
+        }
+        outcomes
     }
 
     async fn subscribe(&self, plan: &Plan) -> Result<RedisSource> {

@@ -3,6 +3,9 @@
 //! An event that finds nothing else on its way is sent at once, by its publisher. While answers are awaited, further events gather, and go
 //! together in lots, of which two are on their way at a time. So one alone waits for nothing, many are as fast as if they were one, and
 //! the server works on one lot while the next is written.
+//!
+//! Where the server cannot be reached, or takes nothing now, what waits behind the lot that found out is not sent but told the same: it
+//! would be stored before that lot is sent again, and would wait for a connection of its own first.
 
 use crate::{
     encode::Encoder,
@@ -10,14 +13,14 @@ use crate::{
     trim::Trimmer,
 };
 use eventbus_core::{Error, Event, Result};
-use eventbus_runtime::remote::Stored;
+use eventbus_runtime::remote::{Stored, is_outage};
 use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll},
 };
@@ -48,11 +51,15 @@ struct Way {
     trimmer: Arc<Trimmer>,
     /// How many events were handed over and are not answered.
     unanswered: AtomicUsize,
+    /// How many outages were found by lots that had gathered.
+    outages: AtomicU64,
 }
 
 /// An event and its partition, and whom to tell.
 struct Job {
     post: (Event, u32),
+    /// How many outages there had been when it was handed over, or the first of those that were handed over together.
+    outages: u64,
     answer: oneshot::Sender<Result<Stored>>,
 }
 
@@ -69,7 +76,7 @@ pub(crate) enum Ack {
 impl Publisher {
     pub(crate) fn new(link: Arc<Link>, encoder: Arc<Encoder>, trimmer: Arc<Trimmer>) -> Self {
         let (queue, jobs) = mpsc::channel(GATHERED);
-        let way = Arc::new(Way { link, encoder, trimmer, unanswered: AtomicUsize::new(0) });
+        let way = Arc::new(Way { link, encoder, trimmer, unanswered: AtomicUsize::new(0), outages: AtomicU64::new(0) });
         let task = tokio::spawn(send_gathered(Arc::clone(&way), jobs));
         Self { way, queue, task }
     }
@@ -83,7 +90,7 @@ impl Publisher {
         {
             return Ok(self.way.send_alone(live, post).await);
         }
-        self.gather(post).await
+        self.gather(post, self.way.outages()).await
     }
 
     /// Sends events in their order and waits for all answers. Where nothing else is on its way they go as they are, else with the rest.
@@ -93,10 +100,11 @@ impl Publisher {
             let _counted = Unanswered(&self.way, posts.len());
             return self.send_in_lots(posts).await;
         }
+        let outages = self.way.outages();
         let mut acks = Vec::with_capacity(posts.len());
         for post in posts {
             acks.push(match Encoder::check(&post.0) {
-                Ok(()) => self.gather(post).await,
+                Ok(()) => self.gather(post, outages).await,
                 Err(error) => Err(error),
             });
         }
@@ -111,27 +119,32 @@ impl Publisher {
     }
 
     async fn send_in_lots(&self, mut posts: Vec<(Event, u32)>) -> Vec<Result<Stored>> {
-        let mut outcomes = Vec::with_capacity(posts.len());
+        let mut outcomes: Vec<Result<Stored>> = Vec::with_capacity(posts.len());
         let mut sending = VecDeque::with_capacity(LOTS);
-        while !posts.is_empty() {
+        let mut away = None;
+        while !posts.is_empty() && away.is_none() {
+            if sending.len() == LOTS || !sending.is_empty() && !self.way.is_clear() {
+                let answered = first(&mut sending).await;
+                away = outage(&answered).cloned();
+                outcomes.extend(answered);
+                continue;
+            }
             let rest = posts.split_off(self.way.fitting(posts.iter().map(|(event, _)| event)));
             let lot = std::mem::replace(&mut posts, rest);
-            while sending.len() == LOTS || !sending.is_empty() && !self.way.is_clear() {
-                outcomes.extend(first(&mut sending).await);
-            }
             sending.push_back(self.way.set_out(lot).await);
         }
         while !sending.is_empty() {
             outcomes.extend(first(&mut sending).await);
         }
+        outcomes.extend(away.iter().flat_map(|error| posts.iter().map(|_| Err(error.clone()))));
         outcomes
     }
 
-    async fn gather(&self, post: (Event, u32)) -> Result<Ack> {
+    async fn gather(&self, post: (Event, u32), outages: u64) -> Result<Ack> {
         let (answer, answered) = oneshot::channel();
         let place = self.queue.reserve().await.map_err(|_| Error::closed("publish"))?;
         self.way.unanswered.fetch_add(1, SeqCst);
-        place.send(Job { post, answer });
+        place.send(Job { post, outages, answer });
         Ok(Ack::Together(answered))
     }
 
@@ -171,6 +184,10 @@ impl Way {
     /// Whether a lot may follow others: on a connection that is there it cannot overtake them.
     fn is_clear(&self) -> bool {
         self.link.live().is_some()
+    }
+
+    fn outages(&self) -> u64 {
+        self.outages.load(SeqCst)
     }
 
     fn most(&self) -> usize {
@@ -244,6 +261,11 @@ async fn first(sending: &mut VecDeque<Sending>) -> Vec<Result<Stored>> {
     outcomes
 }
 
+/// The first of these errors that says that the server may take the same a little later.
+fn outage(outcomes: &[Result<Stored>]) -> Option<&Error> {
+    outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).find(|error| is_outage(error))
+}
+
 /// Sends what has gathered, lot after lot.
 async fn send_gathered(way: Arc<Way>, mut jobs: mpsc::Receiver<Job>) {
     let most = way.most();
@@ -251,12 +273,17 @@ async fn send_gathered(way: Arc<Way>, mut jobs: mpsc::Receiver<Job>) {
     let mut sending: VecDeque<Sending> = VecDeque::with_capacity(LOTS);
     let mut answers: VecDeque<Vec<oneshot::Sender<Result<Stored>>>> = VecDeque::with_capacity(LOTS);
     let mut is_over = false;
+    let mut away = None;
     loop {
         let may_follow = sending.is_empty() || sending.len() < LOTS && way.is_clear();
         tokio::select! {
             biased;
             outcomes = first(&mut sending), if !sending.is_empty() => {
                 let _counted = Unanswered(&way, outcomes.len());
+                if let Some(error) = outage(&outcomes) {
+                    way.outages.fetch_add(1, SeqCst);
+                    away = Some(error.clone());
+                }
                 for (answer, outcome) in answers.pop_front().into_iter().flatten().zip(outcomes) {
                     // Whoever does not wait any more is told nothing.
                     let _ = answer.send(outcome);
@@ -273,6 +300,16 @@ async fn send_gathered(way: Arc<Way>, mut jobs: mpsc::Receiver<Job>) {
             && let Ok(job) = jobs.try_recv()
         {
             gathered.push(job);
+        }
+        if let Some(error) = &away {
+            let outages = way.outages();
+            for Job { answer, .. } in gathered.extract_if(.., |job| job.outages < outages) {
+                let _counted = Unanswered(&way, 1);
+                let _ = answer.send(Err(error.clone()));
+            }
+            if gathered.is_empty() {
+                continue;
+            }
         }
         let rest = gathered.split_off(way.fitting(gathered.iter().map(|job| &job.post.0)));
         let lot = std::mem::replace(&mut gathered, rest);
