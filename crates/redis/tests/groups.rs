@@ -170,6 +170,29 @@ async fn a_late_acknowledgement_of_a_lost_lease_settles_nothing() {
 }
 
 #[tokio::test]
+async fn what_retention_takes_under_a_handler_is_handled_to_its_end() {
+    let (bus, stream, mut client) = begin().await;
+    let gate = Gate::new();
+    let slow = Probe::held(&gate);
+    let subscription = bus.subscribe(member().timeout(PATIENCE), Arc::new(slow.clone())).await.unwrap();
+    publish(&bus, 0..1).await;
+    slow.wait(1).await;
+    let looking = config().await.prefix(stream.trim_end_matches(":0")).lease(LEASE).connect().await.unwrap();
+    let other = looking.subscribe(member(), Arc::new(Probe::new())).await.unwrap();
+    let removed: u64 = ask(&mut client, cmd("XTRIM").arg(&stream).arg("MAXLEN").arg(0)).await;
+    assert_eq!(removed, 1);
+    // The lease is looked after several times, and the other member looks for what is left behind.
+    tokio::time::sleep(LEASE * 4).await;
+    gate.open();
+    settle(&bus, PATIENCE).await.unwrap();
+    assert_eq!((subscription.stats().acked, slow.count()), (1, 1));
+    assert_eq!(subscription.stats().lost_to_retention + other.stats().lost_to_retention, 0, "it was handled");
+    assert!(records(&mut client, &stream).await.values().all(|pending| *pending == 0), "it was settled");
+    looking.close().await.unwrap();
+    bus.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn scripts_that_the_server_forgets_are_loaded_again() {
     // A server of its own: what is forgotten is forgotten for everybody.
     let server = RedisServer::builder().in_memory().start().await;

@@ -97,6 +97,11 @@ end
 
 note_floor()
 
+-- Whether an entry was removed while a member that is there has it, which handles it to its end or counts it itself.
+local function is_looked_after(pending)
+  return redis.call('ZSCORE', members, pending[2]) and #redis.call('XRANGE', stream, pending[1], pending[1]) == 0
+end
+
 if cursor ~= '' and #taken < room then
   local page = redis.call('XPENDING', stream, group, cursor, '+', PAGE)
   local seen = 0
@@ -107,7 +112,7 @@ if cursor ~= '' and #taken < room then
     -- What this member has itself it knows, or asks for in another way.
     if pending[3] >= lease and pending[2] ~= member then
       local place = place_of(pending[1])
-      if not redis.call('ZSCORE', retry, place) then take(pending[1], place) end
+      if not redis.call('ZSCORE', retry, place) and not is_looked_after(pending) then take(pending[1], place) end
     end
   end
   if seen == #page and #page < PAGE then

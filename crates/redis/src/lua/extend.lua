@@ -11,9 +11,12 @@ redis.call('ZADD', KEYS[2], now, member)
 for at = 3, #ARGV, 2 do
   local id = ARGV[at]
   local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
-  if pending and pending[2] == member and pending[4] == tonumber(ARGV[at + 1]) then
+  local gone = #redis.call('XRANGE', stream, id, id) == 0
+  local own = pending and pending[2] == member and pending[4] == tonumber(ARGV[at + 1])
+  -- What retention has removed nobody else can get: it is handled to its end, and settled there. A claim would end its record.
+  if own and not gone then
     redis.call('XCLAIM', stream, group, member, 0, id, 'JUSTID')
-  else
+  elseif not own and not (gone and not pending) then
     answer[#answer + 1] = (at - 1) / 2
   end
 end
