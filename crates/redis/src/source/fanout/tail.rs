@@ -107,6 +107,8 @@ struct Page {
     entries: Vec<Entry>,
     /// How many entries there were ever up to its end, where it is the last for now and the server tells.
     passed: Option<u64>,
+    /// The last id that the stream ever gave, where nothing follows.
+    end: Option<EntryId>,
 }
 
 /// What the server says of a stream and of what follows a place in it.
@@ -324,13 +326,14 @@ impl Tail {
             command.arg(self.stream(partition)).arg(format!("({}", position.id)).arg("+").arg("COUNT").arg(count);
             let page = reply::array(self.links[partition as usize].send(&command).await?)?;
             let entries = page.into_iter().map(Entry::read).collect::<Result<Vec<_>>>()?;
-            let mut passed = None;
-            if entries.len() < count && position.passed.is_some() {
-                let end = entries.last().map_or(position.id, |entry| entry.id);
-                let ahead = self.ahead(partition, Position { id: end, ..Position::default() }).await?;
+            let (mut passed, mut end) = (None, None);
+            if entries.len() < count {
+                let read = entries.last().map_or(position.id, |entry| entry.id);
+                let ahead = self.ahead(partition, Position { id: read, ..Position::default() }).await?;
                 passed = ahead.added.filter(|_| ahead.is_exact).map(|added| added.saturating_sub(ahead.follow));
+                end = Some(ahead.last).filter(|_| ahead.first.is_none());
             }
-            pages.push(Page { partition, entries, passed });
+            pages.push(Page { partition, entries, passed, end });
         }
         Ok(Pages { pages, generation })
     }
@@ -341,9 +344,13 @@ impl Tail {
         if pages.generation != state.generation {
             return;
         }
-        for Page { partition, entries, passed } in pages.pages {
+        for Page { partition, entries, passed, end } in pages.pages {
             for entry in entries {
                 reader.pass(&entry, partition, self.stream(partition));
+            }
+            if let Some(end) = end {
+                // What was removed at the end is not waited for: the tail is beyond it.
+                reader.go_on_from(partition, end);
             }
             let known = reader.positions()[partition as usize].passed;
             if let (Some(passed), Some(known)) = (passed, known)

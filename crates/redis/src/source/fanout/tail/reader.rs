@@ -2,7 +2,7 @@
 
 use super::Position;
 use crate::{
-    entry::{Decoded, Entry},
+    entry::{Decoded, Entry, EntryId},
     source::{Token, sift},
     tally::Tally,
 };
@@ -164,6 +164,12 @@ impl Reader {
             queue.push(Item { event, token: Token { partition, id: entry.id, lease: None }, size: entry.size() });
             self.tally.fetched(1);
         }
+    }
+
+    /// Nothing is left before a place.
+    pub(super) fn go_on_from(&self, partition: u32, place: EntryId) {
+        let position = &mut self.queue().positions[partition as usize];
+        position.id = position.id.max(place);
     }
 
     /// Goes on with the tail if it has got as far.

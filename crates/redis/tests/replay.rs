@@ -1,0 +1,38 @@
+//! Subscriptions without a group on streams that lose entries at either end.
+
+mod common;
+
+use common::{ask, client, numbered, words};
+use eventbus_core::{Bus, Start, Subscribe};
+use eventbus_redis::RedisConfig;
+use eventbus_testing::{Probe, servers::RedisServer};
+use redis::aio::MultiplexedConnection;
+use std::{sync::Arc, time::Duration};
+
+/// How often a server was asked for a range of a stream.
+async fn ranges(client: &mut MultiplexedConnection) -> u64 {
+    let info: String = ask(client, &words("INFO commandstats")).await;
+    let calls = info.lines().find_map(|line| line.strip_prefix("cmdstat_xrange:calls="));
+    calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_replay_of_an_emptied_stream_waits_for_what_is_new() {
+    let server = RedisServer::builder().in_memory().start().await;
+    let bus = RedisConfig::new().address(server.address().to_string()).connect().await.unwrap();
+    for number in 0..3 {
+        bus.publish(numbered(number)).await.unwrap();
+    }
+    let mut client = client(&server.address().to_string()).await;
+    let _: u64 = ask(&mut client, &words("XTRIM events:0 MAXLEN 0")).await;
+    let probe = Probe::new();
+    bus.subscribe(Subscribe::to("a").from(Start::Earliest), Arc::new(probe.clone())).await.unwrap();
+    let before = ranges(&mut client).await;
+    // Time enough to ask thousands of times.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let asked = ranges(&mut client).await - before;
+    assert!(asked < 50, "an empty stream was asked {asked} times");
+    bus.publish(numbered(3)).await.unwrap();
+    assert_eq!(probe.wait(1).await[0].number(), 3);
+    bus.close().await.unwrap();
+}
