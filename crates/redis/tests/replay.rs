@@ -36,3 +36,33 @@ async fn a_replay_of_an_emptied_stream_waits_for_what_is_new() {
     assert_eq!(probe.wait(1).await[0].number(), 3);
     bus.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_stream_that_lost_its_newest_entries_is_not_delivered_again() {
+    let server = RedisServer::builder().in_memory().start().await;
+    let bus = RedisConfig::new().address(server.address().to_string()).connect().await.unwrap();
+    let (new, all) = (Probe::new(), Probe::new());
+    bus.subscribe(Subscribe::to("a"), Arc::new(new.clone())).await.unwrap();
+    bus.subscribe(Subscribe::to("a").from(Start::Earliest), Arc::new(all.clone())).await.unwrap();
+    for number in 0..5 {
+        bus.publish(numbered(number)).await.unwrap();
+    }
+    new.wait(5).await;
+    all.wait(5).await;
+    let mut errors = bus.errors();
+    let mut client = client(&server.address().to_string()).await;
+    let entries: Vec<(String, Vec<String>)> = ask(&mut client, &words("XRANGE events:0 - +")).await;
+    // As on a replica that is promoted and did not have the last two yet.
+    let (left, lost) = (&entries[2].0, format!("{} {}", entries[3].0, entries[4].0));
+    let mut promote = redis::pipe();
+    promote.atomic().add_command(words(&format!("XDEL events:0 {lost}"))).add_command(words(&format!("XSETID events:0 {left}")));
+    let _: (u64, String) = promote.query_async(&mut client).await.unwrap();
+    let told = errors.next().await.unwrap();
+    assert!(told.to_string().contains("newest"), "{told}");
+    bus.publish(numbered(5)).await.unwrap();
+    for probe in [new, all] {
+        probe.wait(6).await;
+        assert_eq!(probe.numbers(), [0, 1, 2, 3, 4, 5]);
+    }
+    bus.close().await.unwrap();
+}

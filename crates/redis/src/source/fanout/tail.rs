@@ -259,24 +259,41 @@ impl Tail {
         drop(state);
     }
 
-    /// Notices streams that are not those that were read before: their ids have gone back.
+    /// Notices streams whose ids have gone back: others, or those of a replica that took over and did not have all of it.
     async fn check_streams(&self, partitions: &[u32]) -> Result<()> {
         for partition in partitions {
             let position = self.state().positions[*partition as usize];
-            let ahead = self.ahead(*partition, position).await?;
-            if ahead.last >= position.id {
+            if self.ahead(*partition, position).await?.last >= position.id {
                 continue;
             }
-            let error =
-                unavailable("the stream is another one, or has lost its newest events: what it holds is delivered from its beginning");
-            let error = error.during("fetch").with("stream", self.stream(*partition)).with("was_at", position.id).with("is_at", ahead.last);
+            // All of it, whatever was read.
+            let stream = self.ahead(*partition, Position::default()).await?;
+            if stream.last >= position.id {
+                continue;
+            }
+            let is_known = stream.first.is_some_and(|first| first <= position.id);
+            let (message, from) = if is_known {
+                // What it holds was read. That is no reason to deliver all of it again.
+                let end = Position { id: stream.last, passed: stream.added, missed: position.missed };
+                ("the stream has lost its newest events: reading goes on at its end", end)
+            } else {
+                let beginning = Position { passed: stream.added.map(|_| 0), ..Position::default() };
+                ("the stream is another one: what it holds is delivered from its beginning", beginning)
+            };
+            let error = unavailable(message).during("fetch").with("stream", self.stream(*partition));
+            let error = error.with("was_at", position.id).with("is_at", stream.last);
             tracing::warn!(target: "eventbus", %error, "the ids of a stream have gone back");
             self.reporter.report(|| error);
             let mut state = self.state();
-            let beginning = Position { passed: ahead.added.map(|_| 0), ..Position::default() };
-            state.positions[*partition as usize] = beginning;
+            state.positions[*partition as usize] = from;
             state.generation += 1;
-            state.along.iter().for_each(|(_, reader)| reader.begin_again(*partition, beginning));
+            for (_, reader) in &state.along {
+                if is_known {
+                    reader.go_back_to(*partition, from);
+                } else {
+                    reader.begin_again(*partition, from);
+                }
+            }
         }
         Ok(())
     }

@@ -185,6 +185,14 @@ impl Reader {
         self.queue().positions[partition as usize] = beginning;
     }
 
+    /// The stream ends before what was read. Whoever has not read so far stays where it is.
+    pub(super) fn go_back_to(&self, partition: u32, end: Position) {
+        let position = &mut self.queue().positions[partition as usize];
+        if position.id > end.id {
+            *position = Position { missed: position.missed, ..end };
+        }
+    }
+
     pub(super) fn lose(&self, partition: u32, lost: u64) {
         self.queue().positions[partition as usize].miss(lost);
         self.tally.lost_to_retention(lost);
