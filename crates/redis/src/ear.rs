@@ -41,7 +41,7 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    fn new(channel: String, body: Vec<u8>) -> Arc<Self> {
+    pub(crate) fn new(channel: String, body: Vec<u8>) -> Arc<Self> {
         Arc::new(Self { channel, body: body.into(), event_type: OnceLock::new(), event: OnceLock::new() })
     }
 

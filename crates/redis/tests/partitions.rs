@@ -3,12 +3,12 @@
 mod common;
 
 use async_trait::async_trait;
-use common::{PATIENCE, config, numbered, prefix};
+use common::{PATIENCE, ask, client, config, numbered, prefix, words};
 use eventbus_core::{Bus, ErrorKind, Ordering, Result, Start, Subscribe};
 use eventbus_redis::RedisConfig;
 use eventbus_runtime::url::BusUrl;
 use eventbus_testing::{
-    History, Probe,
+    Gate, History, Probe,
     conformance::{self, Fixture, Setup},
     servers, settle,
 };
@@ -58,6 +58,33 @@ async fn every_key_is_in_order_over_all_partitions() {
     let replay = Probe::new();
     bus.subscribe(keyed().from(Start::Earliest), Arc::new(replay.clone())).await.unwrap();
     replay.wait(400).await;
+    bus.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_buffer_is_shared_by_the_partitions() {
+    let name = prefix();
+    let bus = config().await.prefix(&name).partitions(8).connect().await.unwrap();
+    let events = (0..400).map(|number| numbered(number).with_partition_key(number.to_string()));
+    for result in bus.publish_all(events.collect()).await {
+        result.unwrap();
+    }
+    let (gate, mut client) = (Gate::new(), client(&common::address().await).await);
+    let probe = Probe::held(&gate);
+    let member = Subscribe::to("a").group("g").from(Start::Earliest).ordering(Ordering::Unordered).concurrency(16).buffer(16);
+    bus.subscribe(member, Arc::new(probe.clone())).await.unwrap();
+    probe.wait(16).await;
+    let mut held = 0;
+    for partition in 0..8 {
+        let pending: (u64, redis::Value, redis::Value, redis::Value) =
+            ask(&mut client, &words(&format!("XPENDING {name}:{partition} g"))).await;
+        held += pending.0;
+    }
+    // One buffer in hand, and one that was asked for before that was known.
+    assert!(held <= 32, "{held} events are held with a buffer of 16");
+    gate.open();
+    probe.wait(400).await;
+    settle(&bus, PATIENCE).await.unwrap();
     bus.close().await.unwrap();
 }
 

@@ -3,9 +3,9 @@
 mod common;
 
 use common::{ask, client, numbered, words};
-use eventbus_core::{Bus, Start, Subscribe};
+use eventbus_core::{Bus, Event, Start, Subscribe};
 use eventbus_redis::RedisConfig;
-use eventbus_testing::{Probe, servers::RedisServer};
+use eventbus_testing::{Gate, Probe, servers::RedisServer};
 use redis::aio::MultiplexedConnection;
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +14,12 @@ async fn ranges(client: &mut MultiplexedConnection) -> u64 {
     let info: String = ask(client, &words("INFO commandstats")).await;
     let calls = info.lines().find_map(|line| line.strip_prefix("cmdstat_xrange:calls="));
     calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+}
+
+/// How many bytes a server has sent.
+async fn sent(client: &mut MultiplexedConnection) -> usize {
+    let info: String = ask(client, &words("INFO stats")).await;
+    info.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:")).unwrap().parse().unwrap()
 }
 
 #[tokio::test]
@@ -34,6 +40,29 @@ async fn a_replay_of_an_emptied_stream_waits_for_what_is_new() {
     assert!(asked < 50, "an empty stream was asked {asked} times");
     bus.publish(numbered(3)).await.unwrap();
     assert_eq!(probe.wait(1).await[0].number(), 3);
+    bus.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_replay_reads_no_more_than_its_buffer_has_bytes_for() {
+    const EVENTS: usize = 400;
+    const SIZE: usize = 64 * 1024;
+    let server = RedisServer::builder().in_memory().start().await;
+    let bus = RedisConfig::new().address(server.address().to_string()).connect().await.unwrap();
+    let large = || Event::builder("a").bytes("application/octet-stream", vec![7; SIZE]).build().unwrap();
+    for result in bus.publish_all((0..EVENTS).map(|_| large()).collect()).await {
+        result.unwrap();
+    }
+    let mut client = client(&server.address().to_string()).await;
+    let (before, gate) = (sent(&mut client).await, Gate::new());
+    let probe = Probe::held(&gate);
+    let subscribe = Subscribe::to("a").from(Start::Earliest).buffer_bytes(16 * SIZE);
+    bus.subscribe(subscribe, Arc::new(probe.clone())).await.unwrap();
+    probe.wait(1).await;
+    let read = sent(&mut client).await - before;
+    assert!(read < EVENTS * SIZE / 3, "{read} bytes were read into a buffer of {}", 16 * SIZE);
+    gate.open();
+    probe.wait(EVENTS).await;
     bus.close().await.unwrap();
 }
 

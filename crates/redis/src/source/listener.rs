@@ -193,12 +193,9 @@ impl Hearing {
         // What the engine holds and has not started waits, too.
         let waiting = queue.items.len() as u64 + queue.handed.saturating_sub(self.progress.started());
         let full = waiting >= self.plan.buffer as u64 || waiting > 0 && queue.bytes + size > self.plan.buffer_bytes;
-        if full {
+        if full && !(self.plan.overflow == Overflow::DropOldest && self.make_room(&mut queue, size)) {
             self.tally.dropped(1);
-            if self.plan.overflow != Overflow::DropOldest || queue.pop().is_none() {
-                return;
-            }
-            self.tally.settled(1, false);
+            return;
         }
         queue.bytes += size;
         queue.items.push_back(heard);
@@ -207,6 +204,17 @@ impl Hearing {
             drop(queue);
             waker.wake();
         }
+    }
+
+    /// Drops the oldest, as many as one more of this size takes. Whether there were any.
+    fn make_room(&self, queue: &mut Queue, size: usize) -> bool {
+        let mut dropped = 0;
+        while (dropped == 0 || queue.bytes + size > self.plan.buffer_bytes) && queue.pop().is_some() {
+            dropped += 1;
+        }
+        self.tally.dropped(dropped);
+        self.tally.settled(dropped, false);
+        dropped > 0
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -278,4 +286,38 @@ fn sound(names: &Names, pattern: &Pattern) -> Sound {
         _ => "*".to_owned(),
     });
     Sound::Pattern(format!("{}{}", escaped(&names.channels()), tokens.collect::<Vec<_>>().join(".")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eventbus_core::{Capabilities, Subscribe};
+
+    #[test]
+    fn the_oldest_make_room_for_what_is_larger_than_they_are() {
+        let subscribe = Subscribe::to("a").buffer_bytes(1000).overflow(Overflow::DropOldest);
+        let hearing = Hearing {
+            plan: Plan::new(subscribe, &Capabilities::all("test"), "test").unwrap(),
+            sounds: Vec::new(),
+            channels: String::new(),
+            replies: String::new(),
+            progress: Progress::default(),
+            tally: Tally::default(),
+            queue: Mutex::default(),
+        };
+        let keep = |size: usize| {
+            let message = Message::new("a".to_owned(), vec![b' '; size]);
+            hearing.keep(Heard { message, event_type: EventType::new("a").unwrap(), at: 0 });
+        };
+        let kept = || {
+            let queue = hearing.queue();
+            (queue.bytes, queue.items.len())
+        };
+        (0..10).for_each(|_| keep(100));
+        keep(950);
+        assert_eq!(kept(), (950, 1));
+        assert_eq!((hearing.tally.held(), hearing.tally.backlog().dropped), (1, 10));
+        keep(50);
+        assert_eq!(kept(), (1000, 2));
+    }
 }

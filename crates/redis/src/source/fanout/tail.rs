@@ -26,8 +26,12 @@ use std::{
     time::Duration,
 };
 
-/// How many entries are read at once.
+/// How many entries are read at once at the most.
 const MOST: usize = 1000;
+/// How many bytes the tail reads at once, about. What is read waits for nobody: each reader takes what it has room for.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// How large an entry is taken to be as long as none was seen.
+const USUAL_SIZE: f64 = 16.0 * 1024.0;
 
 pub(crate) struct Tail {
     names: Names,
@@ -43,6 +47,8 @@ struct State {
     positions: Vec<Position>,
     /// How many entries the tail has read.
     scanned: u64,
+    /// How many bytes an entry has, lately.
+    size: Option<f64>,
     along: Slab<Arc<Reader>>,
     routes: Router<usize>,
     reading: Vec<tokio::task::JoinHandle<()>>,
@@ -81,6 +87,19 @@ impl Position {
 }
 
 impl State {
+    /// How many entries have about so many bytes.
+    fn fitting(&self, bytes: usize) -> usize {
+        (bytes as f64 / self.size.unwrap_or(USUAL_SIZE).max(1.0)) as usize
+    }
+
+    fn note_sizes(&mut self, entries: &[Entry]) {
+        if entries.is_empty() {
+            return;
+        }
+        let size = entries.iter().map(Entry::size).sum::<usize>() as f64 / entries.len() as f64;
+        self.size = Some(self.size.map_or(size, |known| known + (size - known) * 0.5));
+    }
+
     /// Lets a reader go on with the tail if it has got as far.
     fn go_along(&mut self, reader: &Reader) {
         let Self { positions, along, .. } = self;
@@ -204,7 +223,9 @@ impl Tail {
         let (link, partitions) = &self.readers[reader];
         let mut command = cmd("XREAD");
         let block = BLOCK.as_millis() as u64;
-        command.arg("COUNT").arg(MOST).arg("BLOCK").arg(block).arg("STREAMS");
+        // The server counts for each stream.
+        let count = self.state().fitting(MOST_BYTES / partitions.len().max(1)).clamp(1, MOST);
+        command.arg("COUNT").arg(count).arg("BLOCK").arg(block).arg("STREAMS");
         for partition in partitions {
             command.arg(self.stream(*partition));
         }
@@ -244,6 +265,7 @@ impl Tail {
         // Decoded before the lock is taken.
         let decoded: Vec<_> = entries.iter().map(|entry| entry.event(self.stream(partition))).collect();
         let mut state = self.state();
+        state.note_sizes(&entries);
         let State { positions, scanned, along, routes, .. } = &mut *state;
         for (entry, event) in entries.into_iter().zip(decoded) {
             let item = Item { size: entry.size(), event, token: Token { partition, id: entry.id, lease: None } };
@@ -337,12 +359,16 @@ impl Tail {
     pub(crate) async fn read_from(self: Arc<Self>, reader: Arc<Reader>) -> Result<Pages> {
         let generation = self.state().generation;
         let mut pages = Vec::new();
+        // What fits is for all partitions together, though each is asked for one.
+        let (room, bytes) = reader.room();
+        let mut room = room.min(self.state().fitting(bytes));
         for (partition, position) in self.names.partitions().zip(reader.positions()) {
             let mut command = cmd("XRANGE");
-            let count = reader.room().clamp(1, MOST);
+            let count = room.clamp(1, MOST);
             command.arg(self.stream(partition)).arg(format!("({}", position.id)).arg("+").arg("COUNT").arg(count);
             let page = reply::array(self.links[partition as usize].send(&command).await?)?;
             let entries = page.into_iter().map(Entry::read).collect::<Result<Vec<_>>>()?;
+            room = room.saturating_sub(entries.len());
             let (mut passed, mut end) = (None, None);
             if entries.len() < count {
                 let read = entries.last().map_or(position.id, |entry| entry.id);
@@ -362,6 +388,7 @@ impl Tail {
             return;
         }
         for Page { partition, entries, passed, end } in pages.pages {
+            state.note_sizes(&entries);
             for entry in entries {
                 reader.pass(&entry, partition, self.stream(partition));
             }

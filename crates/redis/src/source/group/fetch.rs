@@ -56,6 +56,8 @@ pub(super) struct Fetching {
     /// Where the search for members that are silent goes on, by partition. Empty where it rests.
     cursors: Vec<String>,
     next_claim: Instant,
+    /// Which partition is asked first for what is to be taken over.
+    first_claim: u32,
     next_search: Instant,
     next_passing: Instant,
     /// How much of what was read was wanted, lately.
@@ -84,6 +86,7 @@ impl Fetching {
             expected: BTreeMap::new(),
             cursors: (0..member.partitions()).map(|_| String::new()).collect(),
             next_claim: now,
+            first_claim: 0,
             next_search: now,
             next_passing: now,
             wanted: 1.0,
@@ -171,14 +174,18 @@ impl Fetching {
                 self.next_search = now + (member.lease() / 3).max(Duration::from_millis(100));
                 self.cursors.iter_mut().filter(|cursor| cursor.is_empty()).for_each(|cursor| "-".clone_into(cursor));
             }
-            let wanted = (0..member.partitions()).map(|partition| self.want(partition, max, now)).collect();
-            self.claiming = Some(Box::pin(Arc::clone(member).claim(wanted)));
+            // Another one is first each time, since there may be no room left for those behind it.
+            let partitions = member.partitions();
+            self.first_claim = (self.first_claim + 1) % partitions;
+            let order = (0..partitions).map(|place| (self.first_claim + place) % partitions);
+            let wanted = order.map(|partition| self.want(partition, now)).collect();
+            self.claiming = Some(Box::pin(Arc::clone(member).claim(wanted, max)));
         }
         // What is taken over is older than what is new, so it comes first.
         if max > 0 && self.claiming.is_none() {
             for reader in 0..self.reading.len() {
                 if self.reading[reader].is_none() {
-                    let count = self.count(member, max);
+                    let count = self.count(member, reader, max);
                     self.reading[reader] = Some(Box::pin(Arc::clone(member).read(reader, count)));
                 }
             }
@@ -201,18 +208,19 @@ impl Fetching {
         if self.unwanted.is_empty() || self.passing.is_some() { claim } else { claim.min(self.next_passing) }
     }
 
-    fn want(&self, partition: u32, room: usize, now: Instant) -> Wanted {
+    fn want(&self, partition: u32, now: Instant) -> Wanted {
         let own = self.expected.range((partition, EntryId::FIRST)..).take_while(|((of, _), _)| *of == partition);
         let own = own.filter(|(_, (_, due))| *due <= now).map(|((_, id), _)| *id).collect();
-        Wanted { partition, room, cursor: self.cursors[partition as usize].clone(), own }
+        Wanted { partition, cursor: self.cursors[partition as usize].clone(), own }
     }
 
-    /// How many entries to ask for, so that about `max` of them are wanted, and their bytes fit the buffer.
-    fn count(&self, member: &Member, max: usize) -> usize {
-        let readers = self.reading.len().max(1);
-        let share = max.div_ceil(readers);
+    /// How many entries a reader asks for, so that about `max` of them are wanted, and their bytes fit the buffer. The server counts for
+    /// each stream.
+    fn count(&self, member: &Member, reader: usize, max: usize) -> usize {
+        let streams = self.reading.len().max(1) * member.home.readers[reader].1.len().max(1);
+        let share = max.div_ceil(streams);
         let sifted = (share as f64 / self.wanted.clamp(0.002, 1.0)).ceil() as usize;
-        let fitting = (member.plan().buffer_bytes as f64 / self.size.max(1.0)) as usize;
+        let fitting = (member.plan().buffer_bytes as f64 / self.size.max(1.0)) as usize / streams;
         sifted.min(fitting).clamp(1, MOST)
     }
 

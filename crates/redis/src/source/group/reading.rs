@@ -39,7 +39,6 @@ pub(super) struct Claimed {
 /// What to claim of one partition.
 pub(super) struct Wanted {
     pub(super) partition: u32,
-    pub(super) room: usize,
     pub(super) cursor: String,
     pub(super) own: Vec<EntryId>,
 }
@@ -79,12 +78,17 @@ impl Member {
         Ok(Read { entries, lease })
     }
 
-    pub(super) async fn claim(self: Arc<Self>, wanted: Vec<Wanted>) -> Result<Vec<Claimed>> {
+    /// Takes over what is due and what others left behind, `room` at the most of all partitions, and what this member put back itself.
+    pub(super) async fn claim(self: Arc<Self>, wanted: Vec<Wanted>, mut room: usize) -> Result<Vec<Claimed>> {
         let mut claimed = Vec::with_capacity(wanted.len());
         for wanted in wanted {
-            let call = self.claim_call(&wanted);
+            let call = self.claim_call(&wanted, room);
             match self.link(wanted.partition).run(&call).await {
-                Ok(answer) => claimed.push(self.read_claimed(wanted.partition, answer)?),
+                Ok(answer) => {
+                    let of_partition = self.read_claimed(wanted.partition, answer)?;
+                    room = room.saturating_sub(of_partition.entries.len());
+                    claimed.push(of_partition);
+                }
                 Err(Failed::Answered(lost)) if error::is_group_lost(&lost) => self.join_again().await?,
                 Err(failed) => return Err(failed.into()),
             }
@@ -92,9 +96,9 @@ impl Member {
         Ok(claimed)
     }
 
-    fn claim_call(&self, wanted: &Wanted) -> Cmd {
+    fn claim_call(&self, wanted: &Wanted, room: usize) -> Cmd {
         let mut call = self.call(&CLAIM, wanted.partition, |keys| vec![&keys.stream, &keys.group, &keys.members, &keys.retry]);
-        call.arg(&self.name).arg(wanted.room).arg(self.lease_millis()).arg(&wanted.cursor).arg(GRACE.as_millis() as u64);
+        call.arg(&self.name).arg(room).arg(self.lease_millis()).arg(&wanted.cursor).arg(GRACE.as_millis() as u64);
         for id in &wanted.own {
             call.arg(id.padded());
         }

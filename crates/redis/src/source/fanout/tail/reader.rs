@@ -117,9 +117,10 @@ impl Reader {
         }
     }
 
-    /// How many more entries fit.
-    pub(super) fn room(&self) -> usize {
-        self.plan.buffer.saturating_sub(self.queue().items.len())
+    /// How many more entries fit, and how many more bytes.
+    pub(super) fn room(&self) -> (usize, usize) {
+        let queue = self.queue();
+        (self.plan.buffer.saturating_sub(queue.items.len()), self.plan.buffer_bytes.saturating_sub(queue.bytes))
     }
 
     /// How many entries this reader has passed, when the tail has passed so many.
