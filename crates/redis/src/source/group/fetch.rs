@@ -3,7 +3,7 @@
 //! What is asked of the server goes on while nobody polls, and its answer is kept. So a fetch that is dropped loses nothing.
 
 use super::{
-    member::Member,
+    member::{GRACE, Member},
     reading::{Claimed, Read, Wanted},
     ready::Ready,
 };
@@ -26,6 +26,8 @@ use tokio::time::{Instant, Sleep};
 const LOOK: Duration = Duration::from_secs(1);
 /// Longer than anything takes that is under way.
 const LONG: Duration = Duration::from_secs(3600);
+/// The least time between two attempts to take what is due by the clock here, and not by the server's.
+const BRIEF: Duration = Duration::from_millis(10);
 /// How many entries are read at once at the most.
 const MOST: usize = 1000;
 
@@ -254,9 +256,22 @@ impl Fetching {
                 self.next_claim = Instant::now();
             }
             self.cursors[claimed.partition as usize].clone_from(&claimed.cursor);
+            let (partition, next) = (claimed.partition, claimed.next);
             self.take_over(member, claimed);
+            self.put_off(partition, next);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// What was asked for and has not come back is not due yet by the server's clock, which may have been set back.
+    fn put_off(&mut self, partition: u32, next: Option<Duration>) {
+        let now = Instant::now();
+        let later = now + next.unwrap_or(LOOK).saturating_sub(GRACE).clamp(BRIEF, LOOK);
+        for (_, (_, due)) in self.expected.range_mut((partition, EntryId::FIRST)..).take_while(|((of, _), _)| *of == partition) {
+            if *due <= now {
+                *due = later;
+            }
+        }
     }
 
     fn poll_recovering(&mut self, member: &Arc<Member>, cx: &mut Context<'_>) -> Poll<Result<()>> {
