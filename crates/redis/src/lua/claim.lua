@@ -48,7 +48,10 @@ end
 for at = 7, #ARGV do
   local due = redis.call('ZSCORE', retry, ARGV[at])
   if not due then
-    elsewhere[#elsewhere + 1] = ARGV[at]
+    -- What this member has by now, though the answer got lost, it asks for in another way.
+    local id = id_of(ARGV[at])
+    local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
+    if not pending or pending[2] ~= member then elsewhere[#elsewhere + 1] = ARGV[at] end
   elseif tonumber(due) - grace <= now and not take(id_of(ARGV[at]), ARGV[at]) then
     elsewhere[#elsewhere + 1] = ARGV[at]
   end
