@@ -340,7 +340,9 @@ impl<T> Run<T> {
         Self::new(Arc::new(batch), range, attempt)
     }
 
-    pub(crate) fn ticket(&self) -> Option<Ticket> {
+    /// What others wait for until it comes back, where they do.
+    #[must_use]
+    pub fn ticket(&self) -> Option<Ticket> {
         self.ticket
     }
 

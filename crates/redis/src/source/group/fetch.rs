@@ -105,6 +105,7 @@ impl Fetching {
             if self.ended {
                 return Poll::Pending;
             }
+            self.give_up_expired(member);
             if let Some(fetched) = self.take(max) {
                 return Poll::Ready(Ok(fetched));
             }
@@ -154,6 +155,35 @@ impl Fetching {
                 Some(Fetched::Run(run))
             }
             other => Some(other),
+        }
+    }
+
+    /// Hands over nothing whose lease ran out while nobody fetched: others may have it by now. What is still this member's comes back
+    /// when the server is asked what that is.
+    fn give_up_expired(&mut self, member: &Member) {
+        let now = member.server_now();
+        let has_expired = |fetched: &Fetched<Token>| match fetched {
+            Fetched::Run(run) | Fetched::Undecodable(run, _) => run.first().1.lease.as_ref().is_some_and(|lease| lease.end() <= now),
+            _ => false,
+        };
+        let mut expired = Vec::new();
+        for queue in [&mut self.returned, &mut self.stash] {
+            if queue.iter().any(has_expired) {
+                let (gone, kept): (VecDeque<_>, VecDeque<_>) = queue.drain(..).partition(has_expired);
+                expired.extend(gone);
+                *queue = kept;
+            }
+        }
+        for fetched in expired {
+            let (Fetched::Run(run) | Fetched::Undecodable(run, _)) = fetched else { continue };
+            self.is_incomplete = true;
+            member.tally.lost(run.len() as u64);
+            for place in run.iter().map(|(_, token)| (token.partition, token.id)) {
+                self.held.remove(&place);
+                if let Some(ticket) = run.ticket() {
+                    self.expected.insert(place, (ticket, Instant::now()));
+                }
+            }
         }
     }
 
@@ -409,17 +439,24 @@ impl Fetching {
             Fetched::Run(run) | Fetched::Undecodable(run, _) => Arc::ptr_eq(run.batch(), lost.batch()) && run.range().contains(&at),
             _ => false,
         };
-        for queue in [&mut self.returned, &mut self.stash] {
-            let Some(place) = queue.iter().position(here) else { continue };
-            if let Some(Fetched::Run(run)) = queue.remove(place) {
+        let mut ticket = None;
+        let found = [&mut self.returned, &mut self.stash].into_iter().any(|queue| {
+            let Some(place) = queue.iter().position(here) else { return false };
+            if let Some(Fetched::Run(run) | Fetched::Undecodable(run, _)) = queue.remove(place) {
                 // What is left of the run, on both sides.
                 for rest in [run.range().start..at, at + 1..run.range().end].into_iter().rev().filter(|rest| !rest.is_empty()) {
                     queue.insert(place, Fetched::Run(Run::new(Arc::clone(run.batch()), rest, run.attempt())));
                 }
+                ticket = run.ticket();
             }
-            return true;
+            true
+        });
+        if let Some(ticket) = ticket {
+            // Others wait for it to come back, which it does elsewhere.
+            self.returned.push_back(Fetched::Elsewhere(ticket));
+            self.waker.take().into_iter().for_each(Waker::wake);
         }
-        false
+        found
     }
 
     /// Fetches nothing more. Returns the reads that wait at the server.
@@ -430,5 +467,64 @@ impl Fetching {
         self.passing = None;
         let reading = self.reading.iter_mut().enumerate();
         reading.filter_map(|(reader, step)| Some((reader, step.take()?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{names::Names, source::Lease, source::group::Home};
+    use eventbus_core::{Capabilities, Event, Plan, Subscribe};
+    use eventbus_runtime::Reporter;
+
+    const TICKET: Ticket = Ticket::numbered(7);
+
+    /// A member that asks nobody.
+    fn member() -> Member {
+        let home = Home { names: Names::new("t", 1), links: Vec::new(), readers: Vec::new(), lease: LOOK, reporter: Reporter::new() };
+        Member::new(home, &Plan::new(Subscribe::to("a").group("g"), &Capabilities::all("test"), "test").unwrap())
+    }
+
+    /// A delivery that others wait for.
+    fn awaited() -> Run<Token> {
+        let token = Token { partition: 0, id: "5-0".parse().unwrap(), lease: Some(Lease::until(1000)) };
+        Run::one(Event::json("a", 1).unwrap(), token, 2).with_ticket(Some(TICKET))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_server_does_not_take_for_due_is_asked_for_later() {
+        let mut fetching = Fetching::new(&member());
+        fetching.announce(&awaited(), TICKET);
+        fetching.expect(&awaited(), Instant::now(), Some(TICKET));
+        assert_eq!(fetching.claim_at(0), Instant::now(), "it is due by the clock here");
+        for (next, later) in [(Some(Duration::from_secs(3600)), LOOK), (None, BRIEF), (Some(Duration::ZERO), BRIEF)] {
+            tokio::time::advance(LOOK).await;
+            fetching.put_off(0, next);
+            assert_eq!(fetching.claim_at(0), Instant::now() + later, "{next:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_loss_opens_the_gate_of_those_that_waited_for_it() {
+        let mut fetching = Fetching::new(&member());
+        fetching.returned.push_back(Fetched::Run(awaited()));
+        let lost = fetching.waiting().pop().unwrap();
+        assert!(fetching.forget(&lost));
+        assert!(matches!(fetching.take(0), Some(Fetched::Elsewhere(TICKET))));
+        assert!(fetching.take(1).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_waited_here_for_longer_than_its_lease_is_asked_for_again() {
+        let member = member();
+        let mut fetching = Fetching::new(&member);
+        for (now, expires) in [(900, false), (1000, true)] {
+            member.tell(now);
+            fetching.held.insert((0, "5-0".parse().unwrap()), 2);
+            fetching.returned.push_back(Fetched::Run(awaited()));
+            fetching.give_up_expired(&member);
+            assert_eq!((fetching.take(0).is_none(), fetching.is_incomplete, fetching.held.is_empty()), (expires, expires, expires));
+            assert_eq!(fetching.expected.len(), usize::from(expires), "others still wait for it");
+        }
     }
 }
