@@ -12,7 +12,7 @@ use crate::{
     link::{Link, Live},
     trim::Trimmer,
 };
-use eventbus_core::{Error, Event, Result};
+use eventbus_core::{Error, ErrorKind, Event, Result};
 use eventbus_runtime::remote::{Stored, is_outage};
 use std::{
     collections::VecDeque,
@@ -236,8 +236,10 @@ impl Way {
         };
         let outcomes = delivered.await.unwrap_or_else(|error: Error| posts.iter().map(|_| Err(error.clone())).collect());
         for ((_, partition), outcome) in posts.iter().zip(&outcomes) {
-            if matches!(outcome, Ok(Stored::New)) {
-                self.trimmer.stored(*partition);
+            match outcome {
+                Ok(Stored::New) => self.trimmer.stored(*partition),
+                Err(error) if matches!(error.kind(), ErrorKind::Full { .. }) => self.trimmer.refused(*partition),
+                _ => {}
             }
         }
         outcomes

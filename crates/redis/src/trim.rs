@@ -21,7 +21,7 @@ const SELDOM: Duration = Duration::from_secs(5);
 pub(crate) struct Trimmer {
     limits: Option<(u64, u64)>,
     names: Names,
-    /// How many events were stored in each partition since it was trimmed.
+    /// How many events were stored in each partition since it was trimmed, or so many that it is to be trimmed.
     stored: Vec<AtomicU32>,
     due: Notify,
 }
@@ -43,6 +43,12 @@ impl Trimmer {
         if stored == 1 || stored == OFTEN {
             self.due.notify_one();
         }
+    }
+
+    /// The server had no room for an event. What is older than is retained may have been kept as long as nothing was stored.
+    pub(crate) fn refused(&self, partition: u32) {
+        self.stored[partition as usize].fetch_max(OFTEN, Relaxed);
+        self.due.notify_one();
     }
 
     /// Trims one partition.

@@ -274,3 +274,52 @@ async fn a_full_server_says_so_and_takes_events_again_when_there_is_room() {
     assert_eq!(probe.count(), accepted + 1, "nothing was dropped, and nothing was stored that was refused");
     bus.close().await.unwrap();
 }
+
+/// Publishes until the server has no room for more, not even for little. Returns how many it took.
+async fn fill(bus: &RedisBus, server: &RedisServer) -> usize {
+    let mut accepted = 0;
+    while bus.publish(Event::builder("a").bytes("application/octet-stream", vec![7; 100_000]).build().unwrap()).await.is_ok() {
+        accepted += 1;
+        assert!(accepted < 1000, "a server with 6 MB took {accepted} events of 100 kB");
+    }
+    let _: String = ask(&mut client(&server.address().to_string()).await, &words("CONFIG SET maxmemory 4mb")).await;
+    accepted
+}
+
+#[tokio::test]
+async fn a_full_server_still_hands_over_retries_and_renews_leases() {
+    let server = RedisServer::builder().in_memory().config("maxmemory 6mb\nmaxmemory-policy noeviction").start().await;
+    let bus = RedisConfig::new().address(server.address().to_string()).lease(LEASE).connect().await.unwrap();
+    let gate = Gate::new();
+    let failing = Probe::with({
+        let gate = gate.clone();
+        move |ctx, _| {
+            let (gate, attempt) = (gate.clone(), ctx.attempt());
+            async move {
+                gate.pass().await;
+                if attempt == 1 { Err(eventbus_core::HandlerError::retry_after("again", Duration::from_millis(50))) } else { Ok(()) }
+            }
+        }
+    });
+    let subscription = bus.subscribe(member().timeout(PATIENCE), Arc::new(failing.clone())).await.unwrap();
+    let accepted = fill(&bus, &server).await;
+    failing.wait(1).await;
+    // Leases are renewed several times, or others would be given what is held.
+    tokio::time::sleep(LEASE * 2).await;
+    gate.open();
+    failing.wait(2 * accepted).await;
+    until("the end of all", async || subscription.stats().acked == accepted as u64).await;
+    assert_eq!(failing.count(), 2 * accepted);
+    bus.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_server_is_trimmed_of_what_is_too_old() {
+    let server = RedisServer::builder().in_memory().config("maxmemory 6mb\nmaxmemory-policy noeviction").start().await;
+    // Longer than a stream is looked after when nothing more is stored.
+    let config = RedisConfig::new().address(server.address().to_string()).max_age(Duration::from_secs(7));
+    let bus = config.connect().await.unwrap();
+    fill(&bus, &server).await;
+    until("room for one more", async || bus.publish(numbered(1)).await.is_ok()).await;
+    bus.close().await.unwrap();
+}

@@ -15,7 +15,8 @@ local WAITING = ':waiting'
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZADD', members, now, member)
+-- A server that is full refuses to note that, and still hands over what is due.
+redis.pcall('ZADD', members, now, member)
 
 local function id_of(place)
   local ms, seq = string.match(place, '^0*(%d+)%-0*(%d+)$')
@@ -95,7 +96,7 @@ local function note_floor()
       if number(info, 'name') == group then floor = number(info, 'last-delivered-id') end
     end
   end
-  if floor and floor ~= redis.call('HGET', key, 'floor') then redis.call('HSET', key, 'floor', floor) end
+  if floor and floor ~= redis.call('HGET', key, 'floor') then redis.pcall('HSET', key, 'floor', floor) end
 end
 
 note_floor()

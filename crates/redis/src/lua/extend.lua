@@ -7,7 +7,8 @@ local stream, group, member = KEYS[1], ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local answer = {now}
-redis.call('ZADD', KEYS[2], now, member)
+-- A server that is full refuses to note that, and still renews leases.
+redis.pcall('ZADD', KEYS[2], now, member)
 for at = 3, #ARGV, 2 do
   local id = ARGV[at]
   local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
