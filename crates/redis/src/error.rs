@@ -38,6 +38,9 @@ fn by_kind(error: &RedisError, text: &str) -> Error {
     }
 }
 
+/// How servers from 7.0 and from 7.2 on say that a command of a script is not allowed.
+const DENIED_IN_SCRIPT: [&str; 2] = ["The user executing the script can't", "ACL failure in script"];
+
 /// The word that says what kind of error it is. Old servers wrap the error of a script's command.
 fn code<'a>(error: &'a RedisError, text: &'a str) -> std::borrow::Cow<'a, str> {
     const WRAPPED: [&str; 14] = [
@@ -58,6 +61,7 @@ fn code<'a>(error: &'a RedisError, text: &'a str) -> std::borrow::Cow<'a, str> {
     ];
     match error.code() {
         Some(code) if code != "ERR" => code.to_owned().into(),
+        _ if DENIED_IN_SCRIPT.iter().any(|denied| text.contains(denied)) => "NOPERM".into(),
         _ => WRAPPED.into_iter().find(|code| text.contains(&format!("-{code} "))).unwrap_or("ERR").into(),
     }
 }
@@ -128,6 +132,12 @@ mod tests {
                 ErrorKind::Full { limit: 0 },
                 true,
             ),
+            (
+                "ERR The user executing the script can't run this command or subcommand script: f_1, on @user_script:6.",
+                ErrorKind::Denied,
+                false,
+            ),
+            ("ERR ACL failure in script: User alice has no permissions to run the 'xadd' command", ErrorKind::Denied, false),
             ("ERR syntax error", ErrorKind::Invalid, false),
         ] {
             let error = translate(&server(line));

@@ -43,7 +43,10 @@ async fn a_user_may_do_what_its_rules_allow() {
     // Of another prefix the user may see nothing.
     let error = config().prefix("bank").connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
-    // What is taken away while it runs is told at once.
+    // What is taken away while it runs is told at once, from a script, too.
+    let _: String = ask(&mut admin, &words("ACL SETUSER alice -xadd")).await;
+    let error = bus.publish(numbered(2)).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Denied, false), "{error}");
     let _: String = ask(&mut admin, &words("ACL SETUSER alice -evalsha")).await;
     let error = bus.publish(numbered(2)).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Denied, false), "{error}");
