@@ -156,6 +156,8 @@ mod tests {
         let error = RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
         assert!(ends_connection(&error) && translate(&error).is_retryable());
         assert!(ends_connection(&server("READONLY You can't write against a read only replica.")));
+        // As 6.2 says it of a command of a script.
+        assert!(ends_connection(&server("ERR Error running script (call to f_1): @user_script:6: -READONLY You can't write against a")));
         assert!(!ends_connection(&server("ERR syntax error")));
         assert!(is_group_lost(&server("NOGROUP No such key 'events:0'")));
         let _ = (Kind::Client, ServerErrorKind::NoScript);

@@ -154,7 +154,7 @@ impl Link {
     /// Runs several scripts at once on a connection that was made, as [`run`](Self::run) does. What is sent is on its way when this was
     /// polled once.
     pub(crate) async fn run_all_on(&self, live: Live, calls: &Pipeline) -> Result<Vec<Value>, Failed> {
-        let answers = self.send_all_on(live, calls).await?;
+        let answers = self.send_all_on(live.clone(), calls).await?;
         // Either the server knows the scripts or it has forgotten them all.
         if answers.iter().any(|answer| matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")) {
             self.load_scripts().await?;
@@ -162,10 +162,10 @@ impl Link {
         }
         for answer in &answers {
             if let Value::ServerError(error) = answer
-                && matches!(error.code(), "READONLY" | "MOVED" | "MASTERDOWN")
+                && error::ends_connection(&RedisError::from(error.clone()))
             {
                 // The connection leads to a server that is the wrong one by now.
-                self.disconnect();
+                self.drop_connection(&live);
             }
         }
         Ok(answers)
