@@ -85,8 +85,8 @@ pub(crate) fn ends_connection(error: &RedisError) -> bool {
     error.is_unrecoverable_error()
         || error.is_timeout()
         || error.is_io_error()
-        // A server that is the master no more: the connection leads to the wrong one.
-        || matches!(&*code(error, &text), "READONLY" | "MOVED" | "MASTERDOWN" | "NOAUTH")
+        // A server that is the master no more, or is cut off from the rest: the connection leads to the wrong one.
+        || matches!(&*code(error, &text), "READONLY" | "MOVED" | "MASTERDOWN" | "CLUSTERDOWN" | "NOREPLICAS" | "NOAUTH")
 }
 
 /// Whether what a group had at the server is gone.
@@ -158,6 +158,8 @@ mod tests {
         assert!(ends_connection(&server("READONLY You can't write against a read only replica.")));
         // As 6.2 says it of a command of a script.
         assert!(ends_connection(&server("ERR Error running script (call to f_1): @user_script:6: -READONLY You can't write against a")));
+        assert!(ends_connection(&server("CLUSTERDOWN The cluster is down")));
+        assert!(ends_connection(&server("NOREPLICAS Not enough good replicas to write.")));
         assert!(!ends_connection(&server("ERR syntax error")));
         assert!(is_group_lost(&server("NOGROUP No such key 'events:0'")));
         let _ = (Kind::Client, ServerErrorKind::NoScript);

@@ -40,6 +40,14 @@ impl Nodes {
     async fn ask(&self, node: &Address, key: &str) -> Result<Address> {
         let client = self.access.client(&node.0, node.1)?;
         let mut connection = client.get_multiplexed_async_connection().await.map_err(|error| error::translate(&error))?;
+        // A node that is cut off from the others does not know who has its slots now. Who may not ask that takes what the node knows.
+        if query(&mut connection, cmd("CLUSTER").arg("INFO"))
+            .await
+            .and_then(reply::text)
+            .is_ok_and(|info| info.contains("cluster_state:fail"))
+        {
+            return Err(error::unavailable("the cluster is down, as far as this node knows"));
+        }
         let slots = shards(query(&mut connection, cmd("CLUSTER").arg("SLOTS")).await?, &node.0)?;
         self.remember(node, slots.iter().map(|(_, address)| address));
         if key.is_empty() {
