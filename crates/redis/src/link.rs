@@ -183,6 +183,11 @@ impl Link {
         Some(self.lost.swap(0, Relaxed)).filter(|id| *id != 0)
     }
 
+    /// The server could not be told about a connection that was lost: whoever asks next does. One that was lost since goes first.
+    pub(crate) fn give_back_lost(&self, id: i64) {
+        let _ = self.lost.compare_exchange(0, id, Relaxed, Relaxed);
+    }
+
     /// Lets go of the connection.
     pub(crate) fn disconnect(&self) {
         *self.slot() = None;

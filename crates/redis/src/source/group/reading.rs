@@ -136,7 +136,8 @@ impl Member {
         for (link, partitions) in &self.home.readers {
             // A read that still waits on the lost connection would be given more.
             if let (Some(lost), Some(partition)) = (link.take_lost(), partitions.first()) {
-                self.link(*partition).send(cmd("CLIENT").arg("UNBLOCK").arg(lost)).await?;
+                let unblocked = self.link(*partition).send(cmd("CLIENT").arg("UNBLOCK").arg(lost)).await;
+                unblocked.inspect_err(|_| link.give_back_lost(lost))?;
             }
         }
         let mut recovered = Vec::new();
