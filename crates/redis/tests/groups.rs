@@ -193,6 +193,35 @@ async fn what_retention_takes_under_a_handler_is_handled_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_group_that_is_gone_is_told_of_once() {
+    let (bus, stream, mut client) = begin().await;
+    let probe = Probe::new();
+    for _ in 0..2 {
+        bus.subscribe(member(), Arc::new(probe.clone())).await.unwrap();
+    }
+    publish(&bus, 0..1).await;
+    settle(&bus, PATIENCE).await.unwrap();
+    let before: BTreeMap<_, _> = records(&mut client, &stream).await;
+    let mut errors = bus.errors();
+    let destroyed: u64 = ask(&mut client, cmd("XGROUP").arg("DESTROY").arg(&stream).arg("g")).await;
+    assert_eq!((destroyed, before.len()), (1, 2));
+    let groups = async |client: &mut MultiplexedConnection| -> usize {
+        let groups: Vec<redis::Value> = ask(client, cmd("XINFO").arg("GROUPS").arg(&stream)).await;
+        groups.len()
+    };
+    until("the group", async || groups(&mut client).await == 1).await;
+    until("both members", async || records(&mut client, &stream).await == before).await;
+    publish(&bus, 1..2).await;
+    probe.wait(2).await;
+    bus.close().await.unwrap();
+    let mut told = 0;
+    while let Some(error) = errors.next().await {
+        told += usize::from(error.to_string().contains("made again"));
+    }
+    assert_eq!(told, 1);
+}
+
+#[tokio::test]
 async fn scripts_that_the_server_forgets_are_loaded_again() {
     // A server of its own: what is forgotten is forgotten for everybody.
     let server = RedisServer::builder().in_memory().start().await;

@@ -134,6 +134,10 @@ impl Member {
     /// Makes the group again after it was lost, from where it stood.
     pub(super) async fn join_again(&self) -> Result<()> {
         let places = self.join_from("0-0", "again").await?;
+        if places.is_empty() {
+            // Another member made it again, and has said so.
+            return Ok(());
+        }
         let error = unavailable("the group was gone at the server and was made again");
         let error = error.during("fetch").with("group", &self.group).with("from", places.join(" "));
         tracing::warn!(target: "eventbus", %error, "a group was lost");
