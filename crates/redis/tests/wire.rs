@@ -148,3 +148,24 @@ async fn messages_are_structured_and_reach_whoever_listens() {
     assert_eq!(types, ["a.b", "a.d"], "Redis's own * stands for dots, too");
     bus.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_has_too_many_fields_for_a_script_stays_a_letter() {
+    let name = prefix();
+    let bus = config().await.prefix(&name).connect().await.unwrap();
+    bus.subscribe(Subscribe::to("a").group("g"), Arc::new(Probe::new())).await.unwrap();
+    let mut entry = cmd("XADD");
+    entry.arg(format!("{name}:0")).arg("*");
+    for field in 0..4100 {
+        entry.arg(format!("f{field}")).arg("x");
+    }
+    let _: String = ask(&mut client(&common::address().await).await, &entry).await;
+    let letters = bus.dead_letters().unwrap();
+    until("the letter", async || letters.list(DeadLetterFilter::all()).await.unwrap().len() == 1).await;
+    for _ in 0..2 {
+        let error = letters.redrive(DeadLetterFilter::all()).await.unwrap_err();
+        assert!(error.to_string().contains("4100 fields"), "{error}");
+    }
+    assert_eq!(letters.list(DeadLetterFilter::all()).await.unwrap().len(), 1);
+    bus.close().await.unwrap();
+}
