@@ -12,7 +12,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Duration,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 /// How often a connection on which nothing comes is asked whether it is there.
 const PULSE: Duration = Duration::from_secs(3);
@@ -80,8 +83,21 @@ impl Ear {
         })
     }
 
-    /// Listens. When this returns, what is sent from then on is heard.
+    /// Listens. When this returns, what is sent from then on is heard. Where nobody waits for it to the end, nothing is listened to.
     pub(crate) async fn listen(self: &Arc<Self>, sounds: &[Sound], listener: &Arc<dyn Listen>) -> Result<()> {
+        let (teller, told) = oneshot::channel();
+        let (ear, sounds, listener) = (Arc::clone(self), sounds.to_vec(), Arc::clone(listener));
+        // A task of its own: half-way, others would rely on what was never asked for.
+        tokio::spawn(async move {
+            let asked = ear.listen_to_the_end(&sounds, &listener).await;
+            if let Err(Ok(())) = teller.send(asked) {
+                ear.ignore_to_the_end(&sounds, &listener).await;
+            }
+        });
+        told.await.unwrap_or_else(|_| Err(error::unavailable("listening was interrupted")))
+    }
+
+    async fn listen_to_the_end(self: &Arc<Self>, sounds: &[Sound], listener: &Arc<dyn Listen>) -> Result<()> {
         let mut connection = self.connection.lock().await;
         let heard_by_others = sounds.iter().any(|sound| self.listeners().contains_key(sound));
         if let Some(open) = connection.as_mut().filter(|_| heard_by_others) {
@@ -98,10 +114,18 @@ impl Ear {
             Some(open) => ask(open, &new).await,
             None => self.open().await.map(|open| *connection = Some(open)),
         };
-        if asked.is_err() {
-            *connection = None;
-            drop(connection);
-            self.forget(sounds, listener);
+        if let Err(error) = &asked {
+            let silent = self.forget(sounds, listener);
+            match connection.as_mut() {
+                // A refusal. Those who listen to something else go on, and a part of this may have been granted.
+                Some(open) if !error.is_retryable() => self.hush(open, silent).await,
+                _ => {
+                    *connection = None;
+                    if !self.listeners().is_empty() {
+                        self.lost.notify_one();
+                    }
+                }
+            }
         } else {
             self.keep();
         }
@@ -109,10 +133,22 @@ impl Ear {
     }
 
     /// Listens no more.
-    pub(crate) async fn ignore(&self, sounds: &[Sound], listener: &Arc<dyn Listen>) {
+    pub(crate) async fn ignore(self: &Arc<Self>, sounds: &[Sound], listener: &Arc<dyn Listen>) {
+        let (ear, sounds, listener) = (Arc::clone(self), sounds.to_vec(), Arc::clone(listener));
+        // A task of its own: it may have to wait for a server that does not answer, for longer than anybody waits here.
+        let _ = tokio::spawn(async move { ear.ignore_to_the_end(&sounds, &listener).await }).await;
+    }
+
+    async fn ignore_to_the_end(&self, sounds: &[Sound], listener: &Arc<dyn Listen>) {
         let mut connection = self.connection.lock().await;
         let silent = self.forget(sounds, listener);
-        let Some(open) = connection.as_mut() else { return };
+        if let Some(open) = connection.as_mut() {
+            self.hush(open, silent).await;
+        }
+    }
+
+    /// Asks for what nobody listens to no more.
+    async fn hush(&self, open: &mut MultiplexedConnection, silent: Vec<Sound>) {
         for sound in silent {
             let done = match sound {
                 Sound::Channel(channel) => open.unsubscribe(channel).await,
