@@ -202,6 +202,13 @@ impl<S: Source> Engine<S> {
         self.0.stop(Phase::Stopping);
     }
 
+    /// After an [`abandon`](Self::abandon): a backend that cannot be reached now is told no more what was handled. It will deliver that
+    /// again.
+    pub fn give_up(&self) {
+        self.0.lifecycle.give_up();
+        self.0.look_again();
+    }
+
     /// Resolves when the subscription has ended.
     ///
     /// # Errors

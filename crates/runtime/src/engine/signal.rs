@@ -157,8 +157,14 @@ impl Lifecycle {
 
     /// The close deadline has passed.
     pub(super) fn run_out(&self) {
-        self.out_of_time.store(true, SeqCst);
+        self.give_up();
         self.advance(Phase::Aborting);
+    }
+
+    /// The same for the backend alone: handlers that run may finish.
+    pub(super) fn give_up(&self) {
+        self.out_of_time.store(true, SeqCst);
+        self.moved.notify_all();
     }
 
     pub(super) async fn until_out_of_time(&self) {

@@ -166,6 +166,17 @@ impl<B: Broker> Core<B> {
         self.advance(Phase::Closed);
         let engines: Vec<_> = self.engines().iter().map(|(_, engine)| engine.clone()).collect();
         engines.iter().for_each(Engine::abandon);
+        // The last handle may be dropped anywhere. Without a runtime nothing goes on that would have to be ended.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let limit = self.settings.close_timeout;
+            for engine in engines {
+                runtime.spawn(async move {
+                    if tokio::time::timeout(limit, engine.ended()).await.is_err() {
+                        engine.give_up();
+                    }
+                });
+            }
+        }
         self.settings.reporter.close();
         self.closed.send_replace(true);
     }

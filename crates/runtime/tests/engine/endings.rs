@@ -70,6 +70,20 @@ async fn a_stop_waits_for_a_backend_that_is_away_until_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_abandoned_engine_ends_when_a_backend_that_is_away_is_given_up() {
+    let script = Script::new();
+    script.state().settle_faults = usize::MAX;
+    let probe = Probe::new();
+    let engine = script.run(Subscribe::to("a"), probe.clone());
+    script.bring_numbers(0..1);
+    probe.wait(1).await;
+    engine.abandon();
+    assert!(tokio::time::timeout(SECOND * 60, engine.ended()).await.is_err(), "the backend may come back");
+    engine.give_up();
+    tokio::time::timeout(SECOND, engine.ended()).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_paused_nothing_is_fetched_and_nothing_starts() {
     let script = Script::new();
     let probe = Probe::new();

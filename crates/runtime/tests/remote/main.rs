@@ -261,6 +261,24 @@ async fn subscriptions_end_with_the_bus_and_with_its_last_handle() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bus_that_is_dropped_while_its_server_is_away_ends_after_the_close_timeout() {
+    let script = Script::new();
+    let bus = script.bus(|settings| settings.close_timeout = Duration::from_secs(5));
+    script.server().never_settles = true;
+    let (handled, mut handles) = tokio::sync::mpsc::unbounded_channel();
+    let handler = move |_: Event| {
+        let _ = handled.send(());
+        async {}
+    };
+    let subscription = bus.on("a", handler).await.unwrap();
+    handles.recv().await.unwrap();
+    let begun = Instant::now();
+    drop(bus);
+    tokio::time::timeout(Duration::from_secs(600), subscription.ended()).await.unwrap().unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn letters_are_read_page_by_page_as_far_as_needed() {
     let script = Script::new();
     let bus = script.bus(|_| {});

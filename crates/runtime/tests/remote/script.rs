@@ -2,7 +2,7 @@
 
 use eventbus_core::{Capabilities, DeadLetter, DeadLetterReason, Error, ErrorKind, Event, Health, Plan, ReplyTransport, Result};
 use eventbus_runtime::{
-    Backlog, Buried, Fetched, Progress, Reporter, Settled, Source,
+    Backlog, Buried, Fetched, Progress, Reporter, Run, Settled, Source,
     remote::{Broker, Figures, LetterStore, RemoteBus, RemoteSettings, Stored},
 };
 use std::{
@@ -38,6 +38,8 @@ pub(crate) struct Server {
     pub(crate) republished: Vec<u64>,
     pub(crate) pages: usize,
     pub(crate) closed: usize,
+    /// Whether subscriptions get an event that can never be settled.
+    pub(crate) never_settles: bool,
 }
 
 #[derive(Clone)]
@@ -131,7 +133,8 @@ impl Broker for Script {
     }
 
     async fn subscribe(&self, _plan: &Plan) -> Result<Nothing> {
-        Ok(Nothing(Progress::default()))
+        let once = self.server().never_settles.then(|| Event::json("a", 1)).transpose()?;
+        Ok(Nothing { progress: Progress::default(), once: Mutex::new(once) })
     }
 
     async fn leave(&self, _source: &Nothing) {}
@@ -185,19 +188,25 @@ impl LetterStore for Script {
     }
 }
 
-/// A source that never has anything.
-pub(crate) struct Nothing(Progress);
+/// A source that never has anything, or one event that cannot be settled.
+pub(crate) struct Nothing {
+    progress: Progress,
+    once: Mutex<Option<Event>>,
+}
 
 impl Source for Nothing {
     type Token = ();
 
     async fn fetch(&self, _max: usize) -> Result<Fetched<()>> {
-        pending().await
+        let once = self.once.lock().unwrap().take();
+        match once {
+            Some(event) => Ok(Fetched::Run(Run::one(event, (), 1))),
+            None => pending().await,
+        }
     }
 
-    async fn settle(&self, settled: &mut Vec<Settled<()>>) -> Result<()> {
-        settled.clear();
-        Ok(())
+    async fn settle(&self, _settled: &mut Vec<Settled<()>>) -> Result<()> {
+        Err(fault(ErrorKind::Unavailable))
     }
 
     async fn bury(&self, _buried: &Buried<()>) -> Result<()> {
@@ -205,7 +214,7 @@ impl Source for Nothing {
     }
 
     fn progress(&self) -> &Progress {
-        &self.0
+        &self.progress
     }
 
     fn backlog(&self) -> Backlog {
