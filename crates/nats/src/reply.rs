@@ -19,18 +19,23 @@ pub(crate) struct Place {
     pub(crate) stored_at: u64,
 }
 
-/// Tokens before the stream without a domain, and with one.
+/// Tokens before the first number without a domain, and with one: stream and consumer are among them.
 const BARE: usize = 2;
 const WITH_DOMAIN: usize = 4;
-/// Tokens from the stream to the number of messages that are pending.
+/// Tokens from the stream to the number of messages that are pending, both included.
 const COMMON: usize = 7;
 
 /// Reads such a subject. `None` where it is another one.
 pub(crate) fn place(reply: &str) -> Option<Place> {
-    let mut tokens = numbers(reply)?.map(|token| token.parse::<u64>().ok());
+    let mut tokens = numbers(reply)?.map(number);
     let mut next = || tokens.next()?;
     let (delivered, sequence, delivery, stored_at, pending) = (next()?, next()?, next()?, next()?, next()?);
     Some(Place { sequence, delivery, delivered, pending, stored_at })
+}
+
+fn number(token: &[u8]) -> Option<u64> {
+    let digit = |number: u64, digit: &u8| number.checked_mul(10)?.checked_add(u64::from(digit.is_ascii_digit().then(|| digit - b'0')?));
+    token.iter().try_fold(0, digit).filter(|_| !token.is_empty())
 }
 
 /// The same subject with another number of the delivery.
@@ -46,11 +51,11 @@ pub(crate) fn unseen(stream: &str, consumer: &str, sequence: u64, delivery: u64)
 }
 
 /// The tokens behind the consumer.
-fn numbers(reply: &str) -> Option<impl Iterator<Item = &str>> {
-    let rest = reply.strip_prefix("$JS.ACK.")?;
-    let tokens = BARE + rest.split('.').take(WITH_DOMAIN + COMMON).count();
-    let before = if tokens > BARE + COMMON { WITH_DOMAIN } else { BARE };
-    (tokens >= before + COMMON).then(|| rest.split('.').skip(before))
+fn numbers(reply: &str) -> Option<impl Iterator<Item = &[u8]>> {
+    let rest = reply.as_bytes().strip_prefix(b"$JS.ACK.")?;
+    let tokens = rest.iter().filter(|byte| **byte == b'.').count() + 1;
+    let before = if tokens > COMMON { WITH_DOMAIN } else { BARE };
+    (tokens >= before + COMMON - BARE).then(|| rest.split(|byte| *byte == b'.').skip(before))
 }
 
 #[cfg(test)]

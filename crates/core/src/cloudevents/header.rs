@@ -16,7 +16,7 @@ pub(super) fn encode(value: &str) -> Cow<'_, str> {
 /// none where it was.
 pub(super) fn decode(value: &str) -> Result<Cow<'_, str>> {
     let unquoted = unquote(value);
-    if !unquoted.contains('%') {
+    if !unquoted.as_bytes().contains(&b'%') {
         return Ok(unquoted);
     }
     let refuse = |rule: &str| Error::new(ErrorKind::Decode, format!("header value {}: {rule}", Excerpt(value)));

@@ -20,6 +20,8 @@ const CONTENT_TYPE: &str = "Content-Type";
 const PREFIX: &str = "ce-";
 /// Room for the names of nearly all attributes.
 const MOST_NAMES: usize = 20;
+/// Room for the attributes of nearly all events.
+const MOST_ATTRIBUTES: usize = 12;
 
 /// The subject of an event type: `{prefix}.{type}`.
 #[must_use]
@@ -35,10 +37,7 @@ pub fn message_id(event: &Event) -> String {
     let mut message_id = String::with_capacity(source.len() + 1 + id.len());
     message_id.push_str(&source);
     message_id.push('#');
-    for (number, part) in id.split('#').enumerate() {
-        message_id.push_str(if number > 0 { "%23" } else { "" });
-        message_id.push_str(part);
-    }
+    message_id.push_str(&if id.as_bytes().contains(&b'#') { Cow::Owned(id.replace('#', "%23")) } else { id });
     message_id
 }
 
@@ -70,7 +69,7 @@ pub fn encode(event: &Event, mut set: impl FnMut(&str, &str)) -> Result<Bytes> {
 /// [`ErrorKind::Decode`], naming the attribute and the rule, or saying that the message is no event.
 pub fn decode<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>, payload: &Bytes) -> Result<Event> {
     let (mut structured, mut binary) = (false, false);
-    let mut attributes = Vec::new();
+    let mut attributes = Vec::with_capacity(MOST_ATTRIBUTES);
     for (name, value) in headers {
         if name.eq_ignore_ascii_case(CONTENT_TYPE) {
             structured |= starts_with_ignoring_case(value.trim_start(), "application/cloudevents");

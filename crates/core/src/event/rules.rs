@@ -17,8 +17,8 @@ pub(crate) fn non_empty(attribute: &str, value: &str) -> Result<()> {
 
 /// A string without control characters and Unicode noncharacters.
 pub(crate) fn text(attribute: &str, value: &str) -> Result<()> {
-    // Most values are printable ASCII; looking at bytes first keeps the common case cheap.
-    if value.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+    // Most values are printable ASCII; looking at bytes first, and at all of them, keeps the common case cheap.
+    if value.bytes().fold(true, |printable, byte| printable & (0x20..0x7f).contains(&byte)) {
         return Ok(());
     }
     match value.chars().find(|&c| !is_allowed(c)) {

@@ -1,18 +1,12 @@
 //! Stores what was given up. The original is settled only after that.
 
-use super::{Shared, schedule::Schedule, signal::Phase};
+use super::{AGAIN, Shared, schedule::Schedule, signal::Phase};
 use crate::{
     Source,
     source::{Buried, Outcome, Run, Settled},
 };
-use eventbus_core::{DeadLetter, DeadLetterReason, MIN_BACKOFF, Retry};
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
-
-/// The delays between attempts to store a dead letter.
-const AGAIN: Retry = Retry::exponential(Duration::from_millis(100)).max_delay(Duration::from_secs(10)).forever();
+use eventbus_core::{DeadLetter, DeadLetterReason, MIN_BACKOFF};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 impl<S: Source> Shared<S> {
     /// Gives up a delivery: writes its letter, which is then to be [buried](Self::bury).

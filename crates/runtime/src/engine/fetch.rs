@@ -1,12 +1,12 @@
 //! Keeps the schedule filled.
 
-use super::{Settings, Shared, signal::Phase};
+use super::{AGAIN, Settings, Shared, signal::Phase};
 use crate::{
     Source,
     source::{Fetched, Run},
     spans,
 };
-use eventbus_core::{DeadLetterReason, Error, Retry};
+use eventbus_core::{DeadLetterReason, Error};
 use std::{
     future::{Future, poll_fn},
     pin::pin,
@@ -14,9 +14,6 @@ use std::{
     task::Poll,
     time::Duration,
 };
-
-/// The delays between fetches that fail.
-const AGAIN: Retry = Retry::exponential(Duration::from_millis(100)).max_delay(Duration::from_secs(5)).forever();
 
 impl<S: Source> Shared<S> {
     /// Fetches as long as the subscription runs and there is room.

@@ -42,6 +42,8 @@ use std::{
 };
 use tokio::time::Instant;
 
+/// The delays between attempts to reach a backend that is away.
+const AGAIN: Retry = Retry::exponential(Duration::from_millis(100)).max_delay(Duration::from_secs(2)).forever();
 /// How long a closing subscription waits for the backend after its deadline, to hand back what dropped handlers held.
 const HAND_BACK: Duration = Duration::from_secs(1);
 

@@ -1,17 +1,13 @@
 //! Hands outcomes back to the source.
 
-use super::{Shared, signal::Phase};
+use super::{AGAIN, Shared, signal::Phase};
 use crate::{
     Source,
     source::{Outcome, Settled},
     spans,
 };
-use eventbus_core::Retry;
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::sync::atomic::Ordering::Relaxed;
 use tracing::Instrument as _;
-
-/// The delays between attempts to settle.
-const AGAIN: Retry = Retry::exponential(Duration::from_millis(100)).max_delay(Duration::from_secs(5)).forever();
 
 impl<S: Source> Shared<S> {
     /// Settles whatever has an outcome, all that has gathered at once, until nothing can follow.

@@ -7,7 +7,7 @@ use super::{
     in_flight::Place,
 };
 use eventbus_core::{Error, ErrorKind, Event, Receipt, Result};
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 use tokio::{sync::oneshot, time::Instant};
 
 impl<B: Broker> Core<B> {
@@ -82,13 +82,14 @@ impl<B: Broker> Core<B> {
     /// to one of them is lost or is that the server takes nothing now, those behind it may have been stored when it is sent again.
     async fn publish_each(&self, events: Vec<Event>, inside: bool) -> Vec<Result<()>> {
         let deadline = self.deadline();
+        let mut over = pin!(tokio::time::sleep_until(deadline));
         let mut sent = Vec::with_capacity(events.len());
         let mut away = None;
         for event in events {
             sent.push(match self.admit(event, inside) {
                 Ok(Some(event)) => {
                     let ack = match &away {
-                        None => tokio::time::timeout_at(deadline, self.broker.send(&event)).await.unwrap_or_else(|_| Err(self.unknown())),
+                        None => self.unless(over.as_mut(), self.broker.send(&event)).await,
                         Some(error) => Err(Error::clone(error)),
                     };
                     away = away.or_else(|| ack.as_ref().err().filter(|error| is_outage(error)).cloned());
@@ -102,7 +103,7 @@ impl<B: Broker> Core<B> {
         for sent in sent {
             let result = match sent {
                 Ok(Some((Ok(ack), event))) => {
-                    let answer = tokio::time::timeout_at(deadline, ack).await.unwrap_or_else(|_| Err(self.unknown()));
+                    let answer = self.unless(over.as_mut(), ack).await;
                     self.conclude(&event, answer, deadline).await
                 }
                 Ok(Some((Err(error), event))) => self.conclude(&event, Err(error), deadline).await,
@@ -112,6 +113,15 @@ impl<B: Broker> Core<B> {
             results.push(result.map_err(|error| self.counts.refuse(error)));
         }
         results
+    }
+
+    /// Waits for an answer unless it is too late.
+    async fn unless<T>(&self, over: impl Future<Output = ()>, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = over => Err(self.unknown()),
+        }
     }
 
     /// Sends several events at once. What the server may take a little later is sent again, together and in the same order.
