@@ -127,21 +127,20 @@ impl<B: Broker> Core<B> {
     /// Sends several events at once. What the server may take a little later is sent again, together and in the same order.
     pub(super) async fn deliver_all(&self, events: &[Event]) -> Vec<Result<()>> {
         let deadline = self.deadline();
-        let mut answers: Vec<Result<Stored>> = events.iter().map(|_| Err(self.unknown())).collect();
-        let mut left: Vec<usize> = (0..events.len()).collect();
+        let mut answers = self.send_all_until(deadline, events).await;
         let mut failures = 0;
-        while !left.is_empty() {
-            let sent: Vec<Event> = left.iter().map(|place| events[*place].clone()).collect();
-            let Ok(sent) = tokio::time::timeout_at(deadline, self.broker.send_all(&sent)).await else { break };
-            let asked = left.len();
-            left.iter().zip(sent).for_each(|(place, answer)| answers[*place] = answer);
-            left.retain(|place| answers[*place].as_ref().is_err_and(is_outage));
-            failures = if left.len() < asked { 1 } else { failures + 1 };
-            let next = Instant::now() + AGAIN.delay(failures, rand::random());
+        loop {
+            let left: Vec<usize> = (0..events.len()).filter(|place| answers[*place].as_ref().is_err_and(is_outage)).collect();
+            let next = Instant::now() + AGAIN.delay(failures + 1, rand::random());
             if left.is_empty() || next >= deadline || self.phase() == Phase::Closed {
                 break;
             }
             tokio::time::sleep_until(next).await;
+            let again: Vec<Event> = left.iter().map(|place| events[*place].clone()).collect();
+            let answered = self.send_all_until(deadline, &again).await;
+            // What it takes in parts it takes.
+            failures = if answered.iter().all(|answer| answer.as_ref().is_err_and(is_outage)) { failures + 1 } else { 0 };
+            left.into_iter().zip(answered).for_each(|(place, answer)| answers[place] = answer);
         }
         let outcomes = events.iter().zip(answers).map(|(event, answer)| match answer {
             Ok(stored) => {
@@ -152,6 +151,11 @@ impl<B: Broker> Core<B> {
             Err(error) => Err(about(error, event)),
         });
         outcomes.collect()
+    }
+
+    async fn send_all_until(&self, deadline: Instant, events: &[Event]) -> Vec<Result<Stored>> {
+        let sent = tokio::time::timeout_at(deadline, self.broker.send_all(events)).await;
+        sent.unwrap_or_else(|_| events.iter().map(|_| Err(self.unknown())).collect())
     }
 
     /// What comes of the first answer to an event, which may be to send it again.
