@@ -152,7 +152,7 @@ impl GroupSource {
             }
             return Ok(Arrival::Settled);
         }
-        let token = Token {
+        let mut token = Token {
             reply: message.reply.clone(),
             sequence: place.sequence,
             delivered: place.delivered,
@@ -162,6 +162,9 @@ impl GroupSource {
             bytes: message.length,
             epoch: self.known().epoch,
         };
+        if self.ledger().is_overwritten_by(&token) {
+            token.epoch = self.begin_another_epoch();
+        }
         let (event, read) = delivery::read(&message, filter, || format!("{}-{}", self.grounds.stream, place.sequence));
         let fault = read.err().map(|error| unreadable(error, &message.subject, place.sequence));
         let arrival = {
@@ -179,6 +182,14 @@ impl GroupSource {
             link.publish(reply, None, Bytes::from_static(answer)).await?;
         }
         Ok(arrival)
+    }
+
+    /// What is known of places in the stream means nothing any more, nor do outcomes of what was delivered from there.
+    fn begin_another_epoch(&self) -> u64 {
+        tracing::warn!(target: "eventbus", stream = self.grounds.stream, group = self.group(), "the stream has lost its newest events; some may come twice");
+        self.ledger().forget();
+        self.learn(|known| known.epoch += 1);
+        self.known().epoch
     }
 
     /// Finds out which deliveries count as attempts, where the server has delivered something before.
@@ -234,7 +245,7 @@ impl GroupSource {
                 // A server that was killed may have forgotten that it has delivered it, and will do so when it gets there.
                 let reached = if has_room { info.delivered.stream_seq } else { u64::MAX };
                 self.ledger().give_up_waiting(info.ack_floor.stream_seq, reached, doubt.after, doubt.shows);
-                if !reading.trace.is_shared() {
+                if reading.trace.has_all(&info) {
                     self.ask_for_the_overdue(&doubt).await?;
                 }
             }

@@ -66,6 +66,11 @@ impl Trace {
         self.shared.is_some_and(|shared| shared.elapsed() < SHARED)
     }
 
+    /// Whether all deliveries of the group have arrived here.
+    pub(super) fn has_all(&self, consumer: &ConsumerInfo) -> bool {
+        !self.is_shared() && consumer.delivered.consumer_seq <= self.delivery
+    }
+
     /// How many have arrived since the connection was made anew.
     fn late(&self) -> usize {
         self.since.map_or(0, |(_, count)| count)
@@ -224,6 +229,7 @@ mod tests {
         trace.see(&place(12, 11, 1), 1);
         trace.see(&place(9, 12, 2), 1);
         assert!(!trace.is_broken(1) && trace.is_broken(2));
+        assert!(trace.has_all(&consumer(12, 12)) && !trace.has_all(&consumer(12, 13)));
         assert_eq!(trace.gap(&consumer(12, 12), 9), None);
         assert_eq!(trace.gap(&consumer(20, 15), 9), Some((13..=20, 3)));
         assert_eq!(trace.gap(&consumer(20, 15), 2), None, "only two were asked for");

@@ -28,6 +28,8 @@ pub(super) struct Ledger {
     arrived: VecDeque<Arrived>,
     /// The highest place in the stream of what has arrived.
     highest: u64,
+    /// When the newest of it was stored, as [`Token::stored_at`].
+    newest: u64,
     /// The size of the largest message, of those that came of late.
     pub(super) largest: usize,
     /// The last delivery that the server is known to have counted.
@@ -110,6 +112,12 @@ impl Ledger {
         }
     }
 
+    /// Whether a message stands where another one stood: a server that was cut off from its disk may have lost the end of the stream, and
+    /// give the places of what it lost to what it stores next.
+    pub(super) fn is_overwritten_by(&self, token: &Token) -> bool {
+        token.sequence <= self.highest && token.stored_at > self.newest
+    }
+
     /// Takes in a message.
     pub(super) fn arrive(&mut self, event: Event, mut token: Token, fault: Option<Error>) -> Arrival {
         let mut counted = token.delivered <= 1;
@@ -117,6 +125,7 @@ impl Ledger {
         // A server that was killed may have forgotten that it has delivered it.
         let is_known = !counted || token.sequence <= self.highest;
         self.highest = self.highest.max(token.sequence);
+        self.newest = self.newest.max(token.stored_at);
         self.largest = token.bytes.max(self.largest - self.largest / LATE);
         if is_known {
             if let Some(held) = self.held.get_mut(&token.sequence) {
@@ -343,11 +352,13 @@ impl Ledger {
         self.forgotten = None;
     }
 
-    /// The stream is another one: its places mean something else. Whatever waits for the old ones goes on.
+    /// The stream is another one, or its end is: its places mean something else. Whatever waits for the old ones goes on.
     pub(super) fn forget(&mut self) {
         self.gone.extend(self.arrived.drain(..).filter_map(|arrived| arrived.ticket));
         self.highest = 0;
         self.held.clear();
+        self.settled.clear();
+        self.forgotten = None;
         self.gone.extend(self.back.drain().filter_map(|(_, back)| back.ticket));
     }
 }

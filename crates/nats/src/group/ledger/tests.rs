@@ -165,6 +165,25 @@ fn what_was_settled_and_forgotten_by_the_server_is_settled_again() {
 }
 
 #[test]
+fn a_place_that_was_given_to_another_event_is_noticed() {
+    let mut ledger = Ledger::default();
+    let stored = |sequence, stored_at| Token { stored_at, ..token(sequence, 1) };
+    for (sequence, stored_at) in [(1, 10), (2, 20), (3, 30)] {
+        assert!(!ledger.is_overwritten_by(&stored(sequence, stored_at)));
+        ledger.arrive(event(sequence), stored(sequence, stored_at), None);
+    }
+    take(&mut ledger, 3);
+    ledger.settle(&token(2, 1));
+    ledger.resume(&delivered(1));
+    assert!(!ledger.is_overwritten_by(&stored(2, 20)) && !ledger.is_overwritten_by(&stored(4, 40)));
+    // The server lost 2 and 3, and stores something else there.
+    assert!(ledger.is_overwritten_by(&stored(2, 40)));
+    ledger.forget();
+    assert_eq!(ledger.arrive(event(7), stored(2, 40), None), Arrival::Waiting);
+    assert_eq!(ledger.arrive(event(8), stored(3, 50), None), Arrival::Waiting);
+}
+
+#[test]
 fn what_comes_twice_keeps_its_place() {
     let mut ledger = Ledger::default();
     arrive(&mut ledger, 1, 1);
