@@ -27,8 +27,11 @@ use std::{
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
-    time::{Instant, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
+
+/// How often at most it is looked for answers that are late.
+const LOOK: Duration = Duration::from_millis(25);
 
 /// The inbox of acknowledgements.
 pub(crate) struct Acks {
@@ -69,7 +72,7 @@ impl Acks {
     ///
     /// # Errors
     /// Where the connection has ended.
-    pub(crate) fn expect(&self, subject: Subject) -> Result<(Subject, Ack)> {
+    pub(crate) fn register(&self, subject: Subject) -> Result<(Subject, Ack)> {
         let (teller, told) = oneshot::channel();
         let number = self.sent.fetch_add(1, Relaxed);
         let sent = Sent { subject, since: Instant::now(), teller };
@@ -104,8 +107,9 @@ impl Drop for Reader {
 /// Takes in what arrives, until the connection ends.
 async fn read(mut answers: Subscriber, mut watch: Watch, reader: Reader, patience: Duration) {
     let waiting = &*reader.0;
-    // An answer is given up at most a quarter too late.
-    let mut ticks = interval((patience / 4).max(Duration::from_millis(1)));
+    // An answer is given up a little late.
+    let mut ticks = interval((patience / 4).max(LOOK));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;

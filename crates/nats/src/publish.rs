@@ -104,7 +104,7 @@ impl Publisher {
     pub(crate) async fn send(&self, message: Outgoing) -> Result<Ack> {
         self.link.check()?;
         message.check_size(self.link.client.max_payload())?;
-        let (reply, ack) = self.acks.expect(message.subject.clone())?;
+        let (reply, ack) = self.acks.register(message.subject.clone())?;
         self.link.publish_with_reply(message.subject, reply, message.headers, message.payload).await?;
         Ok(ack)
     }
