@@ -94,7 +94,8 @@ fn refusal(answer: &Message) -> Result<Option<Refusal>> {
         return Ok(None);
     }
     let answer: std::result::Result<Answer, _> = serde_json::from_slice(&answer.payload);
-    let answer = answer.map_err(|fault| Error::new(ErrorKind::Unavailable, "the server's answer cannot be read").caused_by(fault))?;
+    let unreadable = |fault| Error::new(ErrorKind::Unavailable, "the server's answer cannot be read").retryable(false).caused_by(fault);
+    let answer = answer.map_err(unreadable)?;
     Ok(answer.error)
 }
 

@@ -5,6 +5,9 @@ use std::fmt;
 
 /// Wraps a handler in another.
 ///
+/// A layer around a handler of batches has to hand [`Handler::handle_batch`] on, too. Where it writes only `handle`, as the one below does, its
+/// handler gets the events of a batch one by one.
+///
 /// ```
 /// use eventbus_core::{Context, Event, Handler, HandlerError, IntoHandler, async_trait};
 /// use eventbus_runtime::{HandlerExt, Layer};
