@@ -38,7 +38,7 @@ fn by_kind(error: &RedisError, text: &str) -> Error {
     }
 }
 
-/// How servers from 7.0 and from 7.2 on say that a command of a script is not allowed.
+/// How servers before and from 7.2 on say that a command of a script is not allowed.
 const DENIED_IN_SCRIPT: [&str; 2] = ["The user executing the script can't", "ACL failure in script"];
 
 /// The word that says what kind of error it is. Old servers wrap the error of a script's command.
@@ -59,9 +59,11 @@ fn code<'a>(error: &'a RedisError, text: &'a str) -> std::borrow::Cow<'a, str> {
         "UNBLOCKED",
         "NOSCRIPT",
     ];
+    if DENIED_IN_SCRIPT.iter().any(|denied| text.contains(denied)) {
+        return "NOPERM".into();
+    }
     match error.code() {
         Some(code) if code != "ERR" => code.to_owned().into(),
-        _ if DENIED_IN_SCRIPT.iter().any(|denied| text.contains(denied)) => "NOPERM".into(),
         _ => WRAPPED.into_iter().find(|code| text.contains(&format!("-{code} "))).unwrap_or("ERR").into(),
     }
 }
