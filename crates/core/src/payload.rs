@@ -207,6 +207,15 @@ impl Payload {
         }
     }
 
+    /// The data as bytes, which are all that is kept of it: a typed value is let go.
+    pub(crate) fn encode(&mut self) -> Result<Bytes> {
+        let bytes = self.to_bytes()?;
+        if matches!(self.repr, Repr::Typed(_)) {
+            self.repr = Repr::Json(bytes.clone());
+        }
+        Ok(bytes)
+    }
+
     /// The size in bytes, as far as it is known without encoding: for a typed value that nobody has encoded yet it is the size of
     /// the Rust value, without what that value points to.
     #[must_use]

@@ -18,7 +18,8 @@ pub enum Mode {
     /// Events are kept in a JetStream stream and delivered at least once.
     #[default]
     JetStream,
-    /// Events are plain messages: whoever is subscribed at that moment gets them, at most once.
+    /// Events are plain messages: whoever is subscribed at that moment gets them, at most once. Settings of the stream, of leases and of
+    /// acknowledgements are refused.
     Core,
 }
 

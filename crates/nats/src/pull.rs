@@ -178,6 +178,8 @@ impl Puller {
             open.left -= 1;
             // It says nothing when it has brought all.
             if open.left == 0 {
+                // Or another one has brought some of that, and this one may still be served.
+                self.given_up.1 = self.given_up.1.max(open.until);
                 self.open = None;
             }
         }

@@ -160,7 +160,7 @@ mod tests {
     fn every_setting_is_a_parameter() {
         let url = "nats://us%40er:p%3Aw@one:4222,two/shop.eu?tls_ca=ca.pem&tls_cert=c.pem&tls_key=k.pem&tls_first=true&name=till\
                    &inbox_prefix=_IN.x&connect_timeout=1s&reconnect_wait=2ms&max_reconnects=3&retry_on_connect=true&ping_interval=4s\
-                   &mode=core&stream=S&max_age=5h&max_bytes=6KiB&max_msgs=7&replicas=3&storage=memory&discard=new&dedup_window=8s\
+                   &mode=jetstream&stream=S&max_age=5h&max_bytes=6KiB&max_msgs=7&replicas=3&storage=memory&discard=new&dedup_window=8s\
                    &max_dead_letters=9&publish_timeout=10s&close_timeout=11s&lease=12s&confirmed_acks=true&atomic=true&hold=13\
                    &max_payload=14&max_in_flight=15&max_in_flight_bytes=16KiB";
         let expected = NatsConfig::default()
@@ -179,7 +179,6 @@ mod tests {
             .max_reconnects(3)
             .retry_on_connect(true)
             .ping_interval(Duration::from_secs(4))
-            .mode(Mode::Core)
             .stream("S")
             .max_age(Duration::from_secs(5 * 3600))
             .max_bytes(6 * 1024)
@@ -223,9 +222,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_for_kept_events_is_refused_where_none_are() {
+        config("nats://h/p?mode=core&lease=30s&publish_timeout=1s&hold=5&max_payload=7").unwrap().check().unwrap();
+        for said in [
+            "stream=S",
+            "max_age=1h",
+            "max_bytes=1MiB",
+            "max_msgs=1",
+            "replicas=3",
+            "storage=memory",
+            "discard=new",
+            "dedup_window=1s",
+            "max_dead_letters=1",
+            "lease=12s",
+            "confirmed_acks=true",
+            "atomic=true",
+        ] {
+            let error = config(&format!("nats://h?mode=core&{said}")).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains(said.split('=').next().unwrap()) && error.contains("mode=core"), "{error}");
+            config(&format!("nats://h?{said}")).unwrap().check().unwrap();
+        }
+    }
+
+    #[test]
     fn tls_and_unlimited_attempts_and_the_prefix_as_a_parameter() {
-        let config = config("tls://h?max_reconnects=unlimited&prefix=a.b").unwrap();
-        assert_eq!((config.servers[0].tls, config.max_reconnects, config.prefix.as_str()), (true, None, "a.b"));
+        let config = config("tls://h?max_reconnects=unlimited&prefix=a.b&mode=core").unwrap();
+        assert_eq!((config.servers[0].tls, config.max_reconnects, config.prefix.as_str(), config.mode), (true, None, "a.b", Mode::Core));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::{
 
 /// A bus with these settings works.
 async fn works(config: NatsConfig) {
-    let bus = config.prefix(unique()).max_bytes(1 << 20).connect().await.unwrap();
+    let bus = config.prefix(unique()).connect().await.unwrap();
     let probe = Probe::new();
     bus.subscribe(Subscribe::to("a"), Arc::new(probe.clone())).await.unwrap();
     bus.publish(numbered("a", 1)).await.unwrap();

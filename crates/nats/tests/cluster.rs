@@ -74,6 +74,7 @@ fn load(bus: &NatsBus, history: &History) -> (tokio::sync::watch::Sender<bool>, 
 async fn survives(harm: impl AsyncFnOnce(&Cluster, &History)) {
     let cluster = Cluster::start().await;
     let (publisher, consumer) = (cluster.config().connect().await.unwrap(), cluster.config().connect().await.unwrap());
+    tokio::spawn(tell(consumer.errors()));
     let (grouped, alone) = (History::new(), History::new());
     consumer.subscribe(Subscribe::to("a").group("g"), Arc::new(grouped.clone())).await.unwrap();
     consumer.subscribe(Subscribe::to("a"), Arc::new(Beside(alone.clone()))).await.unwrap();
@@ -89,7 +90,22 @@ async fn survives(harm: impl AsyncFnOnce(&Cluster, &History)) {
     grouped.until_handled_within(PATIENCE * 2).await;
     // A member that died with its server leaves its events to be delivered again, behind others: their order is another promise.
     grouped.judge().nothing_is_lost();
-    until("all events, without a group", async || alone.deliveries() >= grouped.acknowledged()).await;
+    let come = until("all events, without a group", async || alone.deliveries() >= grouped.acknowledged());
+    let come = tokio::time::timeout(PATIENCE - Duration::from_secs(1), come).await;
+    assert!(
+        come.is_ok(),
+        "without a group, {} of {} events came: {:?}",
+        alone.deliveries(),
+        grouped.acknowledged(),
+        consumer.stats().await
+    );
+}
+
+/// Says what a bus reports, for whoever reads of a failure.
+async fn tell(mut errors: eventbus_core::ErrorStream) {
+    while let Some(error) = errors.next().await {
+        eprintln!("{error}");
+    }
 }
 
 /// Handles what another history has published.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{config, numbered, publish_numbers, soon, unique, until};
+use common::{core_config, numbered, publish_numbers, soon, unique, until};
 use eventbus_core::{Bus, ErrorKind, HealthState, Overflow, Retry, Start, Subscribe};
 use eventbus_nats::{Mode, NatsBus};
 use eventbus_testing::{Gate, Probe, servers::NatsServer, settle};
@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 #[tokio::test]
 async fn what_core_nats_cannot_do_is_refused_by_name() {
-    let bus = config(&unique()).await.mode(Mode::Core).connect().await.unwrap();
+    let bus = core_config(&unique()).await.connect().await.unwrap();
     let to = || Subscribe::to("a");
     for (refused, option) in [
         (to().from(Start::Earliest), "Start::Earliest"),
@@ -31,7 +31,7 @@ async fn members_of_a_group_on_several_connections_share_the_events() {
     let probe = Probe::new();
     let mut buses = Vec::new();
     for _ in 0..3 {
-        let bus = config(&prefix).await.mode(Mode::Core).connect().await.unwrap();
+        let bus = core_config(&prefix).await.connect().await.unwrap();
         bus.subscribe(Subscribe::to("a").group("größe 1"), Arc::new(probe.clone())).await.unwrap();
         buses.push(bus);
     }
@@ -44,7 +44,7 @@ async fn members_of_a_group_on_several_connections_share_the_events() {
 
 #[tokio::test]
 async fn a_subscription_that_cannot_keep_up_drops_the_newest_and_counts_them() {
-    let bus = config(&unique()).await.mode(Mode::Core).connect().await.unwrap();
+    let bus = core_config(&unique()).await.connect().await.unwrap();
     let gate = Gate::new();
     let probe = Probe::held(&gate);
     // The default: nothing can hold back publishers.

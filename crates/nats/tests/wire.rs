@@ -2,9 +2,8 @@
 
 mod common;
 
-use common::{config, jetstream, plain, soon, stream, unique};
+use common::{config, core_config, jetstream, plain, soon, stream, unique};
 use eventbus_core::{Bus, DeadLetterFilter, DeadLetterReason, Event, Subscribe};
-use eventbus_nats::Mode;
 use eventbus_testing::{Probe, settle};
 use std::sync::Arc;
 
@@ -51,7 +50,7 @@ async fn a_plain_client_reads_what_we_publish() {
 async fn a_plain_subscriber_hears_what_core_mode_publishes() {
     let prefix = unique();
     let mut heard = plain().await.subscribe(format!("{prefix}.>")).await.unwrap();
-    let bus = config(&prefix).await.mode(Mode::Core).connect().await.unwrap();
+    let bus = core_config(&prefix).await.connect().await.unwrap();
     // The subscription of another connection may take a moment.
     let message = loop {
         bus.publish(full()).await.unwrap();

@@ -14,7 +14,7 @@ pub enum Mode {
     /// Redis Streams: stored, with groups, replay, redelivery and dead letters. At least once.
     #[default]
     Streams,
-    /// Redis Pub/Sub: whoever listens gets it, nothing is stored. At most once.
+    /// Redis Pub/Sub: whoever listens gets it, nothing is stored. At most once. Settings of streams and of leases are refused.
     PubSub,
 }
 

@@ -12,34 +12,42 @@ use std::sync::Arc;
 
 /// A bus of one kind at the server that all tests of this process share.
 struct Redis {
-    kind: fn(RedisConfig) -> RedisConfig,
+    mode: Mode,
+    idmp: Idmp,
 }
 
-const STREAMS: Redis = Redis { kind: |config| config };
+const STREAMS: Redis = Redis { mode: Mode::Streams, idmp: Idmp::Off };
 /// Differs from the above where the server is Redis 8.6 or newer.
-const IDEMPOTENT: Redis = Redis { kind: |config| config.idmp(Idmp::Auto) };
-const PUBSUB: Redis = Redis { kind: |config| config.mode(Mode::PubSub) };
+const IDEMPOTENT: Redis = Redis { mode: Mode::Streams, idmp: Idmp::Auto };
+const PUBSUB: Redis = Redis { mode: Mode::PubSub, idmp: Idmp::Off };
 
 #[async_trait]
 impl Fixture for Redis {
     async fn bus(&self, setup: &Setup) -> Result<Arc<dyn Bus>> {
-        let url = BusUrl::parse(&servers::redis().await)?;
-        let mut config = RedisConfig::from_url(url)?.prefix(&setup.name);
+        let config = RedisConfig::from_url(BusUrl::parse(&servers::redis().await)?)?;
+        let mut config = config.mode(self.mode).idmp(self.idmp).prefix(&setup.name);
         config = config.publish_timeout(setup.publish_timeout).close_timeout(setup.close_timeout);
         if let Some(capacity) = setup.hold {
             config = config.hold(capacity);
         }
-        if let Some(window) = setup.dedup_window {
-            config = config.dedup_window(window);
-        }
         if let Some(bytes) = setup.max_payload {
             config = config.max_payload(bytes);
         }
-        if let Some(letters) = setup.max_dead_letters {
-            config = config.max_dead_letters(letters as u64);
+        if self.mode == Mode::Streams {
+            config = with_stream(config, setup);
         }
-        Ok(Arc::new((self.kind)(config).connect().await?))
+        Ok(Arc::new(config.connect().await?))
     }
+}
+
+fn with_stream(mut config: RedisConfig, setup: &Setup) -> RedisConfig {
+    if let Some(window) = setup.dedup_window {
+        config = config.dedup_window(window);
+    }
+    if let Some(letters) = setup.max_dead_letters {
+        config = config.max_dead_letters(letters as u64);
+    }
+    config
 }
 
 mod streams {

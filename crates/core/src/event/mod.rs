@@ -253,6 +253,19 @@ impl Event {
         }
     }
 
+    /// Makes the data the bytes that it is sent as, and says how many there are. A typed value is let go where nobody else has the event, so
+    /// that what waits for a server is kept once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Encode`](crate::ErrorKind::Encode) where a typed value has no JSON form.
+    pub fn encode(&mut self) -> Result<usize> {
+        let bytes = match Arc::get_mut(&mut self.0) {
+            Some(inner) => inner.data.encode(),
+            None => self.0.data.to_bytes(),
+        };
+        bytes.map(|bytes| bytes.len())
+    }
+
     /// When `mint` or the first reader made the id; `None` where the id was given.
     #[must_use]
     pub fn minted_at(&self) -> Option<SystemTime> {

@@ -1,6 +1,6 @@
 //! The rules that settings keep.
 
-use super::{NatsConfig, Server, StreamSettings, Tls};
+use super::{Mode, NatsConfig, Server, StreamSettings, Tls};
 use eventbus_core::{Error, EventType, MAX_DURATION, Result};
 use std::{fmt, time::Duration};
 
@@ -35,6 +35,7 @@ impl NatsConfig {
         self.check_durations()?;
         self.check_counts()?;
         self.check_stream()?;
+        self.check_mode()?;
         self.credentials.check()?;
         match (&self.tls.cert_file, &self.tls.key_file) {
             (Some(_), None) => Err(Error::invalid("tls_cert: it needs tls_key, its private key")),
@@ -57,6 +58,33 @@ impl NatsConfig {
         let named = named.into_iter().filter_map(|(name, is_named)| is_named.then_some(name));
         match named.chain(self.credentials.given()).next() {
             Some(name) => Err(Error::invalid(format!("{name}: the client that was passed in says this already"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what has no meaning where nothing is kept.
+    fn check_mode(&self) -> Result<()> {
+        if self.mode == Mode::JetStream {
+            return Ok(());
+        }
+        let StreamSettings { name, max_age, max_bytes, max_msgs, replicas, storage, discard, dedup_window, max_dead_letters } =
+            &self.stream;
+        let said = [
+            ("stream", name.is_some()),
+            ("max_age", max_age.is_some()),
+            ("max_bytes", max_bytes.is_some()),
+            ("max_msgs", max_msgs.is_some()),
+            ("replicas", replicas.is_some()),
+            ("storage", storage.is_some()),
+            ("discard", discard.is_some()),
+            ("dedup_window", dedup_window.is_some()),
+            ("max_dead_letters", max_dead_letters.is_some()),
+            ("lease", self.lease != Self::default().lease),
+            ("confirmed_acks", self.confirmed_acks),
+            ("atomic", self.atomic),
+        ];
+        match said.into_iter().find(|(_, is_said)| *is_said) {
+            Some((name, _)) => Err(Error::invalid(format!("{name}: mode=core keeps no events, and this is for those that are kept"))),
             None => Ok(()),
         }
     }

@@ -22,12 +22,12 @@ const INACTIVE: Duration = Duration::from_secs(5);
 /// How far deliveries have arrived.
 #[derive(Debug)]
 pub(super) struct Trace {
-    /// All that is new to the group up to this place of the stream has arrived.
+    /// All that is new to the group up to this place of the stream is accounted for.
     arrived: u64,
     /// The last delivery that is accounted for, as the consumer counts them.
     delivery: u64,
-    /// The last one since the connection was made anew, and how many there were.
-    since: Option<(u64, usize)>,
+    /// What has arrived since the connection was made anew, and on which one. Before it there may be others that have not.
+    since: Vec<(Place, u64)>,
     /// When a delivery is known to have gone to another member.
     shared: Option<Instant>,
     /// The connection on which they arrive.
@@ -38,7 +38,7 @@ impl Trace {
     /// From where the group is.
     pub(super) fn from(consumer: &ConsumerInfo, connection: u64) -> Self {
         let (arrived, delivery) = (consumer.delivered.stream_seq, consumer.delivered.consumer_seq);
-        Self { arrived, delivery, since: None, shared: None, connection }
+        Self { arrived, delivery, since: Vec::new(), shared: None, connection }
     }
 
     /// Whether something may have been sent that will not arrive.
@@ -49,9 +49,13 @@ impl Trace {
     /// A delivery has arrived on a connection.
     pub(super) fn see(&mut self, place: &Place, connection: u64) {
         if self.is_broken(connection) {
-            self.since = Some((place.delivery, self.late() + 1));
-            return;
+            self.since.push((*place, connection));
+        } else {
+            self.account_for(place);
         }
+    }
+
+    fn account_for(&mut self, place: &Place) {
         if place.delivery > self.delivery + 1 {
             self.shared = Some(Instant::now());
         }
@@ -73,7 +77,7 @@ impl Trace {
 
     /// How many have arrived since the connection was made anew.
     fn late(&self) -> usize {
-        self.since.map_or(0, |(_, count)| count)
+        self.since.len()
     }
 
     /// How many deliveries are unaccounted for, and between which places of the stream they are. `None` where there are none, or more than
@@ -84,13 +88,17 @@ impl Trace {
         (deliveries > 0 && deliveries <= owed as u64 && !places.is_empty()).then_some((places, deliveries))
     }
 
-    /// All is accounted for. What was given back comes on this connection, before anything new.
-    fn resume(&mut self, consumer: &ConsumerInfo, connection: u64) {
-        let delivered = consumer.delivered;
-        self.delivery = self.since.take().map_or(delivered.consumer_seq, |(since, _)| since.max(delivered.consumer_seq));
-        // A server that was killed may have forgotten some, and sends them anew.
-        self.arrived = self.arrived.min(delivered.stream_seq);
-        self.connection = connection;
+    /// All that the consumer had delivered when it was asked on `connection` is accounted for, or is given back and remembered. A server that
+    /// was killed may have forgotten some, and sends them anew. Where that connection was lost meanwhile, so may be what was sent on it.
+    fn resume(&mut self, consumer: &ConsumerInfo, connection: u64, is_lost: bool) {
+        (self.arrived, self.delivery, self.connection) = (consumer.delivered.stream_seq, consumer.delivered.consumer_seq, connection);
+        let mut since = std::mem::take(&mut self.since);
+        since.retain(|(place, on)| place.delivery > self.delivery && *on >= connection);
+        let mut since = since.into_iter().peekable();
+        while let Some((place, _)) = since.next_if(|(place, _)| !is_lost || place.delivery == self.delivery + 1) {
+            self.account_for(&place);
+        }
+        self.since = since.collect();
     }
 }
 
@@ -117,7 +125,8 @@ impl GroupSource {
             }
             self.give_back_unseen(reading).await?;
         }
-        reading.trace.resume(&consumer, connection);
+        let is_lost = self.grounds.api.link.connection() != connection;
+        reading.trace.resume(&consumer, connection, is_lost);
         Ok(())
     }
 
@@ -236,14 +245,31 @@ mod tests {
         // What arrives before the gap is closed hides nothing of it.
         trace.see(&place(21, 16, 1), 2);
         assert_eq!(trace.gap(&consumer(21, 16), 9), Some((13..=21, 4)));
-        trace.resume(&consumer(21, 16), 2);
+        trace.resume(&consumer(21, 16), 2, false);
         assert_eq!(trace.gap(&consumer(21, 16), 9), None);
-        // Lost once more, they are looked for once more.
-        assert_eq!(trace.gap(&consumer(21, 19), 9), Some((13..=21, 3)));
+        // Some of it was given back, and what is lost now is behind it.
         trace.see(&place(13, 17, 2), 2);
         trace.see(&place(22, 18, 1), 2);
         assert!(!trace.is_shared());
-        assert_eq!(trace.gap(&consumer(22, 18), 9), None);
+        assert_eq!(trace.gap(&consumer(24, 20), 9), Some((23..=24, 2)));
+    }
+
+    #[test]
+    fn a_connection_that_breaks_while_a_gap_is_closed_leaves_another_one() {
+        let mut trace = Trace::from(&consumer(10, 10), 1);
+        // The first comes on the connection on which the consumer is asked, two are lost with it, and the next comes on the one after.
+        trace.see(&place(11, 11, 1), 2);
+        trace.see(&place(12, 12, 1), 2);
+        trace.see(&place(15, 15, 1), 3);
+        trace.resume(&consumer(11, 11), 2, true);
+        assert!(trace.is_broken(3) && !trace.is_shared());
+        assert_eq!(trace.gap(&consumer(15, 15), 9), Some((13..=15, 3)));
+        trace.resume(&consumer(15, 15), 3, false);
+        assert_eq!(trace.gap(&consumer(15, 15), 9), None);
+        // Where it did not break, another member has what is missing.
+        trace.see(&place(17, 17, 1), 4);
+        trace.resume(&consumer(15, 15), 4, false);
+        assert!(trace.is_shared());
     }
 
     #[test]
@@ -259,8 +285,10 @@ mod tests {
     fn a_server_that_forgot_deliveries_makes_them_again() {
         let mut trace = Trace::from(&consumer(10, 10), 1);
         assert_eq!(trace.gap(&consumer(5, 5), 9), None);
-        trace.resume(&consumer(5, 5), 2);
-        trace.see(&place(6, 6, 1), 2);
+        trace.see(&place(12, 12, 1), 2);
+        trace.resume(&consumer(5, 5), 3, false);
+        trace.see(&place(6, 6, 1), 3);
+        assert!(!trace.is_shared());
         assert_eq!(trace.gap(&consumer(8, 8), 9), Some((7..=8, 2)));
     }
 }

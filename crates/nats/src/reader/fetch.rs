@@ -202,8 +202,9 @@ impl ReaderSource {
         self.state().consumer = consumer;
         let reported = reading.reported;
         *reading = Reading { reported, ..fresh };
-        // It may be there still, though nothing came of it.
-        let _ = self.grounds.api.delete_consumer(&self.grounds.stream, &old).await;
+        // It may be there still, though nothing came of it. Its server may be gone, so nobody waits for the answer.
+        let grounds = self.grounds.clone();
+        tokio::spawn(async move { grounds.api.delete_consumer(&grounds.stream, &old).await.map(drop) });
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use eventbus_core::{Bus, Event};
-use eventbus_nats::{NatsBus, NatsConfig};
+use eventbus_nats::{Mode, NatsBus, NatsConfig};
 use eventbus_testing::servers;
 use std::{
     future::Future,
@@ -23,6 +23,11 @@ pub(crate) fn unique() -> String {
 /// The settings of a bus with a place of its own on the server that all tests share.
 pub(crate) async fn config(prefix: &str) -> NatsConfig {
     NatsBus::builder().server(&servers::nats().await).prefix(prefix).max_bytes(32 * 1024 * 1024)
+}
+
+/// The same in a mode that keeps nothing.
+pub(crate) async fn core_config(prefix: &str) -> NatsConfig {
+    NatsBus::builder().server(&servers::nats().await).prefix(prefix).mode(Mode::Core)
 }
 
 /// The name of the stream of a prefix.

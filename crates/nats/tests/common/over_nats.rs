@@ -28,11 +28,10 @@ impl Fixture for OverNats {
             .mode(self.mode)
             .confirmed_acks(self.confirmed_acks)
             .prefix(&setup.name)
-            // A server sets aside what its streams may have.
-            .max_bytes(32 * 1024 * 1024)
             .publish_timeout(setup.publish_timeout)
             .close_timeout(setup.close_timeout);
-        Ok(Arc::new(with_settings(config, setup).connect().await?))
+        let config = with_settings(config, setup);
+        Ok(Arc::new(if self.mode == Mode::Core { config } else { with_stream(config, setup) }.connect().await?))
     }
 }
 
@@ -40,11 +39,17 @@ fn with_settings(mut config: NatsConfig, setup: &Setup) -> NatsConfig {
     if let Some(capacity) = setup.hold {
         config = config.hold(capacity);
     }
-    if let Some(window) = setup.dedup_window {
-        config = config.dedup_window(window);
-    }
     if let Some(bytes) = setup.max_payload {
         config = config.max_payload(bytes);
+    }
+    config
+}
+
+fn with_stream(config: NatsConfig, setup: &Setup) -> NatsConfig {
+    // A server sets aside what its streams may have.
+    let mut config = config.max_bytes(32 * 1024 * 1024);
+    if let Some(window) = setup.dedup_window {
+        config = config.dedup_window(window);
     }
     if let Some(letters) = setup.max_dead_letters {
         config = config.max_dead_letters(letters as u64);

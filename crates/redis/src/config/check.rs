@@ -1,6 +1,6 @@
 //! The rules that settings keep.
 
-use super::RedisConfig;
+use super::{Mode, RedisConfig};
 use eventbus_core::{Error, MAX_DURATION, Result};
 use std::time::Duration;
 
@@ -41,7 +41,29 @@ impl RedisConfig {
         within("max_in_flight_bytes", self.max_in_flight_bytes as u64, 1, u64::MAX)?;
         within("max_dead_letters", self.max_dead_letters, 1, u64::MAX)?;
         within("hold", self.hold.unwrap_or(1) as u64, 1, u64::MAX)?;
+        self.check_mode()?;
         self.check_server()
+    }
+
+    /// Refuses what has no meaning where nothing is kept.
+    fn check_mode(&self) -> Result<()> {
+        if self.mode == Mode::Streams {
+            return Ok(());
+        }
+        let default = Self::default();
+        let said = [
+            ("partitions", self.partitions != default.partitions),
+            ("dedup_window", self.dedup_window != default.dedup_window),
+            ("idmp", self.idmp != default.idmp),
+            ("max_age", self.max_age != default.max_age),
+            ("max_msgs", self.max_msgs != default.max_msgs),
+            ("max_dead_letters", self.max_dead_letters != default.max_dead_letters),
+            ("lease", self.lease != default.lease),
+        ];
+        match said.into_iter().find(|(_, is_said)| *is_said) {
+            Some((name, _)) => invalid(format!("{name}: mode=pubsub keeps no events, and this is for those that are kept")),
+            None => Ok(()),
+        }
     }
 
     /// Refuses settings that say where a server is, or who asks, beside a client that says so.
@@ -153,5 +175,25 @@ mod tests {
             assert!(error.contains(name), "{error} does not name {name}");
         }
         config().check().unwrap();
+    }
+
+    #[test]
+    fn what_is_for_kept_events_is_refused_where_none_are() {
+        let second = Duration::from_secs(1);
+        let config = || RedisConfig::default().mode(Mode::PubSub);
+        for (config, name) in [
+            (config().partitions(2), "partitions"),
+            (config().dedup_window(second), "dedup_window"),
+            (config().idmp(crate::Idmp::Auto), "idmp"),
+            (config().max_age(second), "max_age"),
+            (config().max_msgs(1), "max_msgs"),
+            (config().max_dead_letters(1), "max_dead_letters"),
+            (config().lease(second), "lease"),
+        ] {
+            let error = config.clone().check().unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("mode=pubsub"), "{error} does not name {name}");
+            config.mode(Mode::Streams).check().unwrap();
+        }
+        config().publish_timeout(second).hold(1).check().unwrap();
     }
 }

@@ -28,7 +28,7 @@ impl<B: Broker> Core<B> {
         self.check_open(inside, "publish")?;
         event.check()?;
         event.mint();
-        let (limit, size) = (self.broker.capabilities().max_payload, event.data().to_bytes()?.len());
+        let (limit, size) = (self.broker.capabilities().max_payload, event.encode()?);
         if size > limit {
             return Err(about(Error::too_large(limit, size), &event));
         }

@@ -198,24 +198,26 @@ pub(super) async fn poison_is_a_dead_letter_once_and_as_it_was_received(story: S
 /// The events that fail come back again and again, and the others do not wait for them.
 pub(super) async fn poison_does_not_slow_the_rest(story: Story) {
     let server = story.server().await;
-    let mut clean = Duration::MAX;
-    let mut poisoned = Duration::MAX;
-    for round in 0..3 {
+    let (mut clean, mut poisoned) = (Duration::MAX, Duration::MAX);
+    // A busy machine slows both, but not each time.
+    for round in 0..5 {
         let story = story.clone().on(|terms| terms.name = format!("{}_{round}", terms.name));
         clean = clean.min(run_with_poison(&story, server.address(), 0).await);
         let story = story.on(|terms| terms.name.push('p'));
         poisoned = poisoned.min(run_with_poison(&story, server.address(), 200).await);
+        if poisoned < clean.mul_f64(1.1) {
+            return;
+        }
     }
-    // The best of some rounds each: a busy machine slows both. There is room for the work that the poison itself makes.
-    assert!(poisoned < clean.mul_f64(1.5) + Duration::from_millis(200), "{poisoned:?} with poison, {clean:?} without");
+    panic!("10,000 good events took {poisoned:?} beside 200 that fail, and {clean:?} without them");
 }
 
 async fn run_with_poison(story: &Story, address: std::net::SocketAddr, poison: usize) -> Duration {
-    const GOOD: usize = 5_000;
+    const GOOD: usize = 10_000;
     let bus = story.bus(address).await;
     let mut events: Vec<Event> = (0..GOOD).map(|number| numbered(number, &number.to_string())).collect();
     for number in 0..poison {
-        events.insert(number * 20, Event::json("a", "poison").unwrap().with_partition_key(format!("p{number}")));
+        events.insert(number * 50, Event::json("a", "poison").unwrap().with_partition_key(format!("p{number}")));
     }
     let history = History::new();
     let handler = Probe::with({
@@ -226,6 +228,7 @@ async fn run_with_poison(story: &Story, address: std::net::SocketAddr, poison: u
                 if *event.data().to_bytes()? == *b"\"poison\"" {
                     return Err(HandlerError::retry("always"));
                 }
+                tokio::time::sleep(Duration::from_millis(1)).await;
                 history.handled(event.id(), ctx.attempt());
                 Ok(())
             }

@@ -35,12 +35,19 @@ type Place = (u32, EntryId);
 /// Deliveries, each with its attempt.
 pub(super) type Held = HashMap<Place, u32>;
 
+/// A read that is under way.
+struct Reading {
+    step: Step<Result<Read>>,
+    /// What the server gave to it, or may have given, and has been asked for again since: its answer may come late, when all of that is settled.
+    overtaken: HashSet<Place>,
+}
+
 pub(super) struct Fetching {
     /// What others wait for, come back.
     returned: VecDeque<Fetched<Token>>,
     /// What else was fetched and not handed over.
     stash: VecDeque<Fetched<Token>>,
-    reading: Vec<Option<Step<Result<Read>>>>,
+    reading: Vec<Option<Reading>>,
     claiming: Option<Step<Result<Vec<Claimed>>>>,
     /// What was lost with a connection is being asked for. Nothing else is until it is there.
     recovering: Option<Step<Result<Vec<Claimed>>>>,
@@ -218,7 +225,8 @@ impl Fetching {
             for reader in 0..self.reading.len() {
                 if self.reading[reader].is_none() {
                     let count = self.count(member, reader, max);
-                    self.reading[reader] = Some(Box::pin(Arc::clone(member).read(reader, count)));
+                    let step = Box::pin(Arc::clone(member).read(reader, count));
+                    self.reading[reader] = Some(Reading { step, overtaken: HashSet::new() });
                 }
             }
         }
@@ -311,6 +319,9 @@ impl Fetching {
         for mut recovered in recovered? {
             let partition = recovered.partition;
             recovered.entries.retain(|(entry, attempt)| !let_go.contains(&((partition, entry.id), *attempt)));
+            for reading in self.reading.iter_mut().flatten() {
+                reading.overtaken.extend(recovered.entries.iter().map(|(entry, _)| (partition, entry.id)));
+            }
             self.take_over(member, recovered);
         }
         self.is_incomplete = false;
@@ -351,21 +362,23 @@ impl Fetching {
     fn poll_reading(&mut self, member: &Arc<Member>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let mut moved = Poll::Pending;
         for reader in 0..self.reading.len() {
-            let Some(Poll::Ready(read)) = self.reading[reader].as_mut().map(|step| step.as_mut().poll(cx)) else { continue };
+            let Some(reading) = &mut self.reading[reader] else { continue };
+            let Poll::Ready(read) = reading.step.as_mut().poll(cx) else { continue };
+            let overtaken = std::mem::take(&mut reading.overtaken);
             self.reading[reader] = None;
             self.is_incomplete |= read.is_err();
-            self.take_in(member, read?);
+            self.take_in(member, read?, &overtaken);
             moved = Poll::Ready(Ok(()));
         }
         moved
     }
 
-    fn take_in(&mut self, member: &Member, read: Read) {
+    fn take_in(&mut self, member: &Member, read: Read, overtaken: &HashSet<Place>) {
         let mut ready = Ready::default();
         let (mut all, mut wanted, mut bytes) = (0usize, 0usize, 0usize);
         for (partition, entries) in read.entries {
             for entry in entries {
-                if self.held.insert((partition, entry.id), 1) == Some(1) {
+                if overtaken.contains(&(partition, entry.id)) || self.held.insert((partition, entry.id), 1) == Some(1) {
                     // It was asked for again while this read went on.
                     continue;
                 }
@@ -466,14 +479,14 @@ impl Fetching {
         self.recovering = None;
         self.passing = None;
         let reading = self.reading.iter_mut().enumerate();
-        reading.filter_map(|(reader, step)| Some((reader, step.take()?))).collect()
+        reading.filter_map(|(reader, reading)| Some((reader, reading.take()?.step))).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{names::Names, source::Lease, source::group::Home};
+    use crate::{entry::Entry, names::Names, source::Lease, source::group::Home};
     use eventbus_core::{Capabilities, Event, Plan, Subscribe};
     use eventbus_runtime::Reporter;
 
@@ -483,6 +496,11 @@ mod tests {
     fn member() -> Member {
         let home = Home { names: Names::new("t", 1), links: Vec::new(), readers: Vec::new(), lease: LOOK, reporter: Reporter::new() };
         Member::new(home, &Plan::new(Subscribe::to("a").group("g"), &Capabilities::all("test"), "test").unwrap())
+    }
+
+    fn entry() -> Entry {
+        let fields = [("specversion", "1.0"), ("id", "1"), ("source", "/s"), ("type", "a")];
+        Entry { id: "5-0".parse().unwrap(), fields: fields.map(|(name, value)| (name.into(), value.into())).into() }
     }
 
     /// A delivery that others wait for.
@@ -502,6 +520,24 @@ mod tests {
             fetching.put_off(0, next);
             assert_eq!(fetching.claim_at(0), Instant::now() + later, "{next:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_was_overtaken_brings_nothing_again() {
+        let (member, mut cx) = (Arc::new(member()), Context::from_waker(Waker::noop()));
+        let (answer, late) = tokio::sync::oneshot::channel();
+        let mut fetching = Fetching::new(&member);
+        fetching.reading = vec![Some(Reading { step: Box::pin(async { late.await.unwrap() }), overtaken: HashSet::new() })];
+        let (lease, entries) = (Lease::until(1000), vec![(entry(), 1)]);
+        let again = Claimed { partition: 0, next: None, cursor: String::new(), entries, elsewhere: Vec::new(), lease: Arc::clone(&lease) };
+        fetching.recovering = Some(Box::pin(async { Ok(vec![again]) }));
+        assert!(fetching.poll_reading(&member, &mut cx).is_pending());
+        assert!(matches!(fetching.poll_recovering(&member, &mut cx), Poll::Ready(Ok(()))));
+        let Some(Fetched::Run(run)) = fetching.take(10) else { panic!("it was asked for again") };
+        fetching.let_go(&run);
+        answer.send(Ok(Read { entries: vec![(0, vec![entry()])], lease })).ok().unwrap();
+        assert!(matches!(fetching.poll_reading(&member, &mut cx), Poll::Ready(Ok(()))));
+        assert!(fetching.take(10).is_none(), "it is settled");
     }
 
     #[tokio::test]
