@@ -63,6 +63,16 @@ pub(crate) async fn warnings(api: &Api, stream: &str) -> Result<Vec<String>> {
         ));
     }
     warnings.extend(durability(&info));
+    if let Some(server) = api.link.client.try_server_info()
+        && info.config.num_replicas > 1
+        && is_before(&server.version, 2, 10)
+    {
+        warnings.push(format!(
+            "stream {} has replicas that may come to differ when a leader is lost, before nats-server 2.10: who reads from the wrong one \
+             misses events",
+            info.config.name
+        ));
+    }
     warnings.extend(usage(&info));
     Ok(warnings)
 }
