@@ -20,10 +20,12 @@ pub(crate) fn run(steps: &mut Steps) -> Result<(), Failed> {
     steps.run("format of bench", &cargo("fmt --manifest-path bench/Cargo.toml --check"))?;
     steps.run("lints", &strict("clippy --workspace --all-targets --all-features"))?;
     steps.run("lints of fuzz", &strict("clippy --manifest-path fuzz/Cargo.toml --all-targets"))?;
+    steps.run("lints of bench", &strict("clippy --manifest-path bench/Cargo.toml --target-dir target --all-targets"))?;
     steps.run("documentation", &cargo("doc --workspace --all-features --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
     each_feature_alone(steps)?;
     // The very command that the README names.
     steps.run("test", &cargo("xtask test"))?;
+    steps.run("test of bench", &cargo("test --manifest-path bench/Cargo.toml --target-dir target"))?;
     bench::costs(steps)?;
     containers(steps)?;
     demo(steps)
