@@ -27,8 +27,16 @@ pub(crate) struct Puller {
     arriving: Subscriber,
     requests: u64,
     open: Option<Open>,
-    /// How many messages requests that were given up might still have brought, and until when the server may serve them.
-    given_up: (usize, Instant),
+    given_up: GivenUp,
+}
+
+/// Requests that were given up.
+struct GivenUp {
+    count: u64,
+    /// How many messages they might still bring.
+    left: usize,
+    /// Until when the server may serve them.
+    until: Instant,
 }
 
 /// The request that is open.
@@ -58,7 +66,15 @@ impl Puller {
         let arriving =
             arriving.map_err(|error| Error::new(ErrorKind::Unavailable, "replies could not be subscribed to").caused_by(error))?;
         let target = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}").into();
-        Ok(Self { link: link.clone(), target, inbox, arriving, requests: 0, open: None, given_up: (0, Instant::now()) })
+        Ok(Self {
+            link: link.clone(),
+            target,
+            inbox,
+            arriving,
+            requests: 0,
+            open: None,
+            given_up: GivenUp { count: 0, left: 0, until: Instant::now() },
+        })
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -67,16 +83,26 @@ impl Puller {
 
     /// How many messages may have been sent that have not arrived: more than that were asked for by somebody else.
     pub(crate) fn owed(&self) -> usize {
-        self.given_up.0 + self.open.as_ref().map_or(0, |open| open.left)
+        self.given_up.left + self.open.as_ref().map_or(0, |open| open.left)
+    }
+
+    /// How many requests of this one may wait at the server: where more do, somebody else asks, too.
+    pub(crate) fn waiting(&self) -> u64 {
+        u64::from(self.is_open()) + if self.given_up.until > Instant::now() { self.given_up.count } else { 0 }
     }
 
     /// Gives up the request that is open. Whether there was one.
     fn give_up(&mut self) -> bool {
         let open = self.open.take();
         if let Some(open) = &open {
-            self.given_up = (self.given_up.0 + open.left, open.until);
+            self.give_up_on(open.left, open.until);
         }
         open.is_some()
+    }
+
+    fn give_up_on(&mut self, left: usize, until: Instant) {
+        let GivenUp { count, left: before, until: then } = self.given_up;
+        self.given_up = GivenUp { count: count + 1, left: before + left, until: then.max(until) };
     }
 
     /// A name that only this one has.
@@ -98,8 +124,8 @@ impl Puller {
     async fn ask_for(&mut self, messages: usize, question: String) -> Result<()> {
         self.link.check()?;
         self.requests += 1;
-        if self.given_up.1 <= Instant::now() {
-            self.given_up.0 = 0;
+        if self.given_up.until <= Instant::now() {
+            (self.given_up.count, self.given_up.left) = (0, 0);
         }
         let number = self.requests;
         // Noted first: a future that is dropped after the sending must not leave a request that nobody knows of.
@@ -178,9 +204,12 @@ impl Puller {
             open.left -= 1;
             // It says nothing when it has brought all.
             if open.left == 0 {
-                // Or another one has brought some of that, and this one may still be served.
-                self.given_up.1 = self.given_up.1.max(open.until);
+                let until = open.until;
                 self.open = None;
+                if self.given_up.left > 0 {
+                    // One of those may have brought some of that, and this one may still be served.
+                    self.give_up_on(0, until);
+                }
             }
         }
         Some(Pulled::Message(message, place))

@@ -53,8 +53,8 @@ pub trait Source: Send + Sync + 'static {
         None
     }
 
-    /// Extends the lease of everything that the engine holds. Returns the deliveries whose lease is lost already: the engine stops their
-    /// handlers and settles nothing for them.
+    /// Extends the lease of everything that the engine holds, which may be nothing, and of what the source has for it. Returns the deliveries
+    /// whose lease is lost already: the engine stops their handlers and settles nothing for them.
     ///
     /// # Errors
     /// Where the backend cannot be reached.

@@ -14,7 +14,13 @@ use crate::link::Link;
 use bytes::Bytes;
 use eventbus_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 /// How long one question may take. The bus asks again where the server is slow.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) link: Link,
+    /// Whether JetStream has ever answered.
+    has_answered: Arc<AtomicBool>,
 }
 
 /// Why a question has no answer.
@@ -67,7 +75,7 @@ pub(crate) type Answer<T> = std::result::Result<T, Failure>;
 
 impl Api {
     pub(crate) fn new(link: Link) -> Self {
-        Self { link }
+        Self { link, has_answered: Arc::default() }
     }
 
     /// Asks a question.
@@ -75,6 +83,7 @@ impl Api {
         let question = serde_json::to_vec(question).map_err(|fault| Error::new(ErrorKind::Encode, fault.to_string()))?;
         let answer = self.link.request(format!("$JS.API.{subject}"), Bytes::from(question), PATIENCE).await?;
         let Some(answer) = answer else { return Err(Failure::Other(self.nobody())) };
+        self.has_answered.store(true, Relaxed);
         #[derive(Deserialize)]
         struct Refused {
             error: Option<Refusal>,
@@ -94,8 +103,9 @@ impl Api {
 
     /// Nobody answers for JetStream.
     fn nobody(&self) -> Error {
+        // A server without it may pass questions on to others that have it.
         let offered = self.link.client.try_server_info().is_some_and(|info| info.jetstream);
-        if offered {
+        if offered || self.has_answered.load(Relaxed) {
             return Error::new(ErrorKind::Unavailable, "JetStream does not answer; it may have no leader at the moment");
         }
         Error::new(ErrorKind::Unsupported, "the server has no JetStream: start it with -js, or use mode=core")
@@ -128,8 +138,8 @@ impl From<Refusal> for Error {
                 _ => ErrorKind::Unavailable,
             },
         };
-        // Such as a leader that is being elected, or too many requests: it passes.
-        let passes = matches!(code, 429 | 500 | 503) && kind == ErrorKind::Unavailable;
+        // Such as a leader that is being elected, too many requests, or a stream that somebody makes again: it passes.
+        let passes = matches!(code, 404 | 429 | 500 | 503) && kind == ErrorKind::Unavailable;
         Self::new(kind, format!("JetStream: {description}"))
             .retryable(passes || matches!(kind, ErrorKind::Full { .. }))
             .with("err_code", reason)

@@ -43,18 +43,18 @@ impl Core {
 
     /// Hands an event to the connection. It is acknowledged when it has been written there: no server says more.
     pub(crate) async fn send(&self, event: &Event) -> Result<Pin<Box<dyn Future<Output = Result<Stored>> + Send>>> {
-        self.hand_over(event).await?;
         let written = self.written();
+        self.hand_over(event).await?;
         Ok(Box::pin(async move { written.await.map(|()| Stored::New) }))
     }
 
     /// The same for several, which are written together.
     pub(crate) async fn send_all(&self, events: &[Event]) -> Vec<Result<Stored>> {
-        let mut handed = Vec::with_capacity(events.len());
+        let (written, mut handed) = (self.written(), Vec::with_capacity(events.len()));
         for event in events {
             handed.push(self.hand_over(event).await);
         }
-        let written = self.written().await;
+        let written = written.await;
         handed.into_iter().map(|handed| handed.and_then(|()| written.clone()).map(|()| Stored::New)).collect()
     }
 
@@ -65,13 +65,12 @@ impl Core {
         self.link.publish(message.subject, Some(message.headers), message.payload).await
     }
 
-    /// Resolves when all that was handed over before has been written to the connection.
+    /// Resolves when all that was handed over before it is first polled has been written to the connection. One that is lost from now on has
+    /// taken with it what was handed over.
     fn written(&self) -> impl Future<Output = Result<()>> + Send + use<> {
-        let link = self.link.clone();
-        async move {
-            let flushed = link.answered("".into(), link.client.flush()).await?;
-            flushed.map_err(|error| gone().caused_by(error))
-        }
+        let client = self.link.client.clone();
+        let flushed = self.link.answered("".into(), async move { client.flush().await });
+        async move { flushed.await?.map_err(|error| gone().caused_by(error)) }
     }
 
     pub(crate) async fn subscribe(&self, plan: &Plan) -> Result<CoreSource> {

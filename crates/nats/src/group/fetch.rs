@@ -134,6 +134,7 @@ impl GroupSource {
         match pulled {
             Pulled::Message(message, place) => {
                 reading.trace.see(&place, self.grounds.api.link.connection());
+                self.ledger().is_shared = reading.trace.is_shared();
                 let arrival = self.arrive(&reading.filter, message, place).await?;
                 reading.passes_over(arrival != Arrival::Waiting);
             }
@@ -242,6 +243,8 @@ impl GroupSource {
         match self.grounds.api.consumer(&self.grounds.stream, &self.name).await {
             Ok(info) => {
                 self.note(reading.last_shown, &info);
+                // What was delivered before that answer is here by now.
+                self.take_in_all(reading).await?;
                 // A server that was killed may have forgotten that it has delivered it, and will do so when it gets there.
                 let reached = if has_room { info.delivered.stream_seq } else { u64::MAX };
                 self.ledger().give_up_waiting(info.ack_floor.stream_seq, reached, doubt.after, doubt.shows);

@@ -5,7 +5,7 @@
 
 use super::{GroupSource, fetch::Reading, ledger::Back};
 use crate::{
-    api::{AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, found, reason},
+    api::{AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, Failure, found, reason},
     delivery::Token,
     pull::{Pulled, Puller},
     reply::{self, Place},
@@ -16,6 +16,8 @@ use tokio::time::Instant;
 
 /// For how long after a delivery to another member a gap is taken to be with it.
 const SHARED: Duration = Duration::from_secs(60);
+/// How many events are looked through at the most for what was lost and is older than what had arrived.
+const OLDER: usize = 10_000;
 /// For how long a server keeps a consumer that looks for what was sent, where nobody deletes it.
 const INACTIVE: Duration = Duration::from_secs(5);
 
@@ -57,7 +59,7 @@ impl Trace {
 
     fn account_for(&mut self, place: &Place) {
         if place.delivery > self.delivery + 1 {
-            self.shared = Some(Instant::now());
+            self.share();
         }
         self.delivery = place.delivery;
         if place.delivered == 1 {
@@ -80,12 +82,16 @@ impl Trace {
         self.since.len()
     }
 
-    /// How many deliveries are unaccounted for, and between which places of the stream they are. `None` where there are none, or more than
-    /// this member had asked for, so that another one must have got some.
-    fn gap(&self, consumer: &ConsumerInfo, owed: usize) -> Option<(RangeInclusive<u64>, u64)> {
-        let places = self.arrived + 1..=consumer.delivered.stream_seq;
+    /// More requests wait at the server than are ours.
+    fn share(&mut self) {
+        self.shared = Some(Instant::now());
+    }
+
+    /// How many deliveries are unaccounted for, and from which place of the stream on those are that were new. `None` where there are none, or
+    /// more than this member had asked for, so that another one must have got some.
+    fn gap(&self, consumer: &ConsumerInfo, owed: usize) -> Option<(u64, u64)> {
         let deliveries = consumer.delivered.consumer_seq.checked_sub(self.delivery)?;
-        (deliveries > 0 && deliveries <= owed as u64 && !places.is_empty()).then_some((places, deliveries))
+        (deliveries > 0 && deliveries <= owed as u64).then_some((self.arrived + 1, deliveries))
     }
 
     /// All that the consumer had delivered when it was asked on `connection` is accounted for, or is given back and remembered. A server that
@@ -118,10 +124,13 @@ impl GroupSource {
             return self.recover(reading).await;
         }
         self.ledger().resume(&consumer);
+        if consumer.num_waiting > reading.puller.waiting() {
+            reading.trace.share();
+        }
         if !reading.trace.is_shared() {
             self.give_back_again().await?;
-            if let Some((places, deliveries)) = reading.trace.gap(&consumer, owed) {
-                self.find_unseen(&consumer, places, deliveries).await?;
+            if let Some((first, deliveries)) = reading.trace.gap(&consumer, owed) {
+                self.find_unseen(&consumer, first, deliveries).await?;
             }
             self.give_back_unseen(reading).await?;
         }
@@ -140,10 +149,21 @@ impl GroupSource {
         Ok(())
     }
 
-    /// Finds out what was sent and has not arrived, to be given back.
-    async fn find_unseen(&self, consumer: &ConsumerInfo, places: RangeInclusive<u64>, deliveries: u64) -> Result<()> {
-        let mut sent = self.sent(consumer, places, deliveries).await?;
+    /// Finds out what was sent and has not arrived, to be given back: of what was new, from the place `first` on, and of what others had before.
+    async fn find_unseen(&self, consumer: &ConsumerInfo, first: u64, deliveries: u64) -> Result<()> {
+        let most = usize::try_from(deliveries).unwrap_or(usize::MAX);
+        let mut sent = self.sent(consumer, first..=consumer.delivered.stream_seq, most).await?;
+        let left = most.saturating_sub(sent.len());
         sent.retain(|sequence| !self.ledger().knows(*sequence));
+        if left > 0 {
+            let mut older = self.sent(consumer, consumer.ack_floor.stream_seq + 1..=first - 1, OLDER).await?;
+            let is_all = older.len() < OLDER;
+            older.retain(|sequence| !self.ledger().knows(*sequence));
+            // Where there are more, some of them are with a member that has died, or does not ask.
+            if is_all && older.len() <= left {
+                sent.extend(older);
+            }
+        }
         let known = self.known();
         let counts = self.grounds.released.get_all(&self.name, &known.born, &sent).await?;
         tracing::debug!(target: "eventbus", group = self.group(), events = counts.len(), "what was lost with the connection is asked for again");
@@ -176,7 +196,10 @@ impl GroupSource {
     }
 
     /// Which events the group was sent between two places: at most so many, found by a consumer that asks for the same.
-    async fn sent(&self, consumer: &ConsumerInfo, places: RangeInclusive<u64>, most: u64) -> Result<Vec<u64>> {
+    async fn sent(&self, consumer: &ConsumerInfo, places: RangeInclusive<u64>, most: usize) -> Result<Vec<u64>> {
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
         let (api, stream) = (&self.grounds.api, &self.grounds.stream);
         let unique = api.link.client.new_inbox();
         let same = ConsumerConfig {
@@ -193,9 +216,16 @@ impl GroupSource {
             headers_only: true,
             ..consumer.config.clone()
         };
-        let name = api.create_consumer(stream, &same).await?.name;
+        let name = match api.create_consumer(stream, &same).await {
+            Ok(made) => made.name,
+            Err(Failure::Refused(refusal)) => {
+                tracing::warn!(target: "eventbus", group = self.group(), ?refusal, "what was lost with the connection comes when its lease is over");
+                return Ok(Vec::new());
+            }
+            Err(failure) => return Err(failure.into()),
+        };
         let mut puller = Puller::new(&api.link, stream, &name).await?;
-        puller.ask_for_what_is_there(usize::try_from(most).unwrap_or(usize::MAX)).await?;
+        puller.ask_for_what_is_there(most).await?;
         let (mut sent, connection) = (Vec::new(), api.link.connection());
         while puller.is_open() {
             match puller.next().await? {
@@ -240,18 +270,18 @@ mod tests {
         assert!(!trace.is_broken(1) && trace.is_broken(2));
         assert!(trace.has_all(&consumer(12, 12)) && !trace.has_all(&consumer(12, 13)));
         assert_eq!(trace.gap(&consumer(12, 12), 9), None);
-        assert_eq!(trace.gap(&consumer(20, 15), 9), Some((13..=20, 3)));
+        assert_eq!(trace.gap(&consumer(20, 15), 9), Some((13, 3)));
         assert_eq!(trace.gap(&consumer(20, 15), 2), None, "only two were asked for");
         // What arrives before the gap is closed hides nothing of it.
         trace.see(&place(21, 16, 1), 2);
-        assert_eq!(trace.gap(&consumer(21, 16), 9), Some((13..=21, 4)));
+        assert_eq!(trace.gap(&consumer(21, 16), 9), Some((13, 4)));
         trace.resume(&consumer(21, 16), 2, false);
         assert_eq!(trace.gap(&consumer(21, 16), 9), None);
         // Some of it was given back, and what is lost now is behind it.
         trace.see(&place(13, 17, 2), 2);
         trace.see(&place(22, 18, 1), 2);
         assert!(!trace.is_shared());
-        assert_eq!(trace.gap(&consumer(24, 20), 9), Some((23..=24, 2)));
+        assert_eq!(trace.gap(&consumer(24, 20), 9), Some((23, 2)));
     }
 
     #[test]
@@ -263,7 +293,7 @@ mod tests {
         trace.see(&place(15, 15, 1), 3);
         trace.resume(&consumer(11, 11), 2, true);
         assert!(trace.is_broken(3) && !trace.is_shared());
-        assert_eq!(trace.gap(&consumer(15, 15), 9), Some((13..=15, 3)));
+        assert_eq!(trace.gap(&consumer(15, 15), 9), Some((13, 3)));
         trace.resume(&consumer(15, 15), 3, false);
         assert_eq!(trace.gap(&consumer(15, 15), 9), None);
         // Where it did not break, another member has what is missing.
@@ -289,6 +319,6 @@ mod tests {
         trace.resume(&consumer(5, 5), 3, false);
         trace.see(&place(6, 6, 1), 3);
         assert!(!trace.is_shared());
-        assert_eq!(trace.gap(&consumer(8, 8), 9), Some((7..=8, 2)));
+        assert_eq!(trace.gap(&consumer(8, 8), 9), Some((7, 2)));
     }
 }

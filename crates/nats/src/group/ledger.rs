@@ -37,6 +37,8 @@ pub(super) struct Ledger {
     /// What the engine has, by its place in the stream.
     held: HashMap<u64, Held, RandomState>,
     settled: Places,
+    /// Whether another member may have had what comes again.
+    pub(super) is_shared: bool,
     /// What a server that was killed has forgotten to have delivered, until it has delivered it again.
     forgotten: Option<RangeInclusive<u64>>,
     /// What was given back and is to come again, by its place in the stream.
@@ -139,16 +141,17 @@ impl Ledger {
             }
             if let Some(arrived) = self.arrived.iter_mut().find(|arrived| arrived.token.sequence == token.sequence) {
                 // It keeps its place, since later ones may be behind it.
-                arrived.deliver_again(token);
+                arrived.deliver_again(token, self.is_shared);
                 return Arrival::Waiting;
             }
             if let Some(back) = self.back.remove(&token.sequence) {
                 (ticket, due) = (back.ticket, Some(back.due).filter(|due| *due > Instant::now()));
                 // A server that has forgotten deliveries takes none of them back.
                 token.delivered = token.delivered.max(back.token.delivered + 1);
-                // Nobody had it in between, so nothing has changed.
-                counted |= token.delivered == back.token.delivered + 1;
-                token.uncounted = back.token.uncounted + u64::from(back.unstarted);
+                // What was delivered in between nobody had: it was lost on its way here.
+                let lost = token.delivered - back.token.delivered - 1;
+                counted |= lost == 0 || !self.is_shared;
+                token.uncounted = back.token.uncounted + u64::from(back.unstarted) + lost;
             }
         }
         if counted && self.forgotten.as_ref().is_some_and(|forgotten| token.sequence > *forgotten.end()) {
@@ -264,12 +267,14 @@ impl Ledger {
         Token { delivered, uncounted, ..token.clone() }
     }
 
+    /// Whether a delivery is here: it is settled no more than put back.
+    pub(super) fn has(&self, sequence: u64) -> bool {
+        self.held.contains_key(&sequence) || self.arrived.iter().any(|arrived| arrived.token.sequence == sequence)
+    }
+
     /// Whether an event is here, is awaited here, or was settled here.
     pub(super) fn knows(&self, sequence: u64) -> bool {
-        self.held.contains_key(&sequence)
-            || self.settled.contains(sequence)
-            || self.back.contains_key(&sequence)
-            || self.arrived.iter().any(|arrived| arrived.token.sequence == sequence)
+        self.has(sequence) || self.settled.contains(sequence) || self.back.contains_key(&sequence)
     }
 
     /// How many messages wait for the engine to ask for them.
@@ -374,14 +379,11 @@ impl Arrived {
     }
 
     /// The server has delivered it again, before anybody tried it.
-    fn deliver_again(&mut self, token: Token) {
-        if token.delivered == self.token.delivered + 1 {
-            self.token.uncounted += 1;
-        } else if token.delivered > self.token.delivered {
-            // Somebody else may have had it in between.
-            self.counted = false;
-        }
-        let (delivered, uncounted) = (token.delivered.max(self.token.delivered), self.token.uncounted);
+    fn deliver_again(&mut self, token: Token, is_shared: bool) {
+        let more = token.delivered.saturating_sub(self.token.delivered);
+        // Somebody else may have had it in between.
+        self.counted &= more < 2 || !is_shared;
+        let (delivered, uncounted) = (self.token.delivered + more, self.token.uncounted + more);
         self.token = Token { delivered, uncounted, ..token };
     }
 }

@@ -250,6 +250,10 @@ impl GroupSource {
 /// Leases.
 impl GroupSource {
     pub(super) async fn extend_all(&self, held: &[Run<Token>]) -> Result<Vec<Run<Token>>> {
+        // What came while nobody fetches is ours, too. Whoever fetches takes it in.
+        if let Ok(mut reading) = self.reading.try_lock() {
+            let _ = self.take_in_all(&mut reading).await;
+        }
         let begun = Instant::now();
         let told = self.tell_progress(held).await;
         if told.is_ok() {
@@ -260,27 +264,31 @@ impl GroupSource {
     }
 
     async fn tell_progress(&self, held: &[Run<Token>]) -> Result<()> {
-        self.grounds.api.link.check()?;
-        let mut all = self.replies(held).into_iter().peekable();
-        while let Some(reply) = all.next() {
-            if all.peek().is_some() {
+        let (replies, mut last) = (self.replies(held), None);
+        if !replies.is_empty() {
+            self.grounds.api.link.check()?;
+        }
+        for next in replies {
+            if let Some((_, reply)) = last.replace(next).filter(|(sequence, _)| self.ledger().has(*sequence)) {
                 self.grounds.api.link.publish(reply, None, Bytes::from_static(PROGRESS)).await?;
-                continue;
             }
-            // The last one is answered, which says that the server has heard them all.
-            let within = PATIENCE.min(self.lease / 3);
-            if self.grounds.api.link.request(reply.to_string(), Bytes::from_static(PROGRESS), within).await?.is_none() {
-                return Err(Error::new(ErrorKind::Unavailable, "nobody hears of leases; the consumer may be gone"));
-            }
+        }
+        // What was put back meanwhile waits for as long as it was told, and no longer.
+        let Some((_, reply)) = last.filter(|(sequence, _)| self.ledger().has(*sequence)) else { return Ok(()) };
+        // The last one is answered, which says that the server has heard them all.
+        let within = PATIENCE.min(self.lease / 3);
+        if self.grounds.api.link.request(reply.to_string(), Bytes::from_static(PROGRESS), within).await?.is_none() {
+            return Err(Error::new(ErrorKind::Unavailable, "nobody hears of leases; the consumer may be gone"));
         }
         Ok(())
     }
 
-    /// Where signs of life go.
-    fn replies(&self, held: &[Run<Token>]) -> Vec<Subject> {
-        let mut replies: Vec<Subject> = self.ledger().each_arrived().filter_map(|token| token.reply.clone()).collect();
+    /// Where signs of life go, each with its place in the stream.
+    fn replies(&self, held: &[Run<Token>]) -> Vec<(u64, Subject)> {
+        let of = |token: &Token| Some((token.sequence, token.reply.clone()?));
+        let mut replies: Vec<(u64, Subject)> = self.ledger().each_arrived().filter_map(of).collect();
         for run in held {
-            replies.extend(run.iter().filter(|(_, token)| self.is_current(token)).filter_map(|(_, token)| token.reply.clone()));
+            replies.extend(run.iter().filter(|(_, token)| self.is_current(token)).filter_map(|(_, token)| of(token)));
         }
         replies
     }

@@ -109,11 +109,13 @@ impl ReaderSource {
         }
         state.consumer.arrived = place.delivery;
         state.consumer.known = place.delivery + place.pending;
-        let is_old = matches!(state.place, From::Sequence(next) if place.sequence < next);
+        // A server that was cut off from its disk may have lost the end of the stream, and give the places of what it lost to what it stores next.
+        let is_old = matches!(state.place, From::Sequence(next) if place.sequence < next) && place.stored_at <= state.newest;
         if is_old {
             return true;
         }
         state.place = From::Sequence(place.sequence + 1);
+        state.newest = state.newest.max(place.stored_at);
         if !filter.wants(&message.subject) {
             return true;
         }
@@ -196,7 +198,14 @@ impl ReaderSource {
                 }
                 state.place = From::Sequence(stream.state.first_seq);
             }
-            (state.place.clone(), state.consumer.name.clone())
+            let place = match state.place {
+                From::Sequence(next) if next > stream.state.last_seq + 1 => {
+                    tracing::warn!(target: "eventbus", stream = self.grounds.stream, subscription = self.plan.name, "the stream has lost its newest events; it is read from its end");
+                    From::Sequence(stream.state.last_seq + 1)
+                }
+                _ => state.place.clone(),
+            };
+            (place, state.consumer.name.clone())
         };
         let (consumer, fresh) = begin(&self.grounds, &self.plan, &place).await?;
         self.state().consumer = consumer;

@@ -43,6 +43,8 @@ struct State {
     arrived: VecDeque<(Event, Token, Option<Error>)>,
     /// Where to go on.
     place: From,
+    /// When the newest was stored of what has arrived, as [`Token::stored_at`].
+    newest: u64,
     /// When the stream was made.
     stream_born: String,
     consumer: Consumer,
@@ -85,6 +87,7 @@ impl ReaderSource {
         let state = State {
             arrived: VecDeque::new(),
             place,
+            newest: 0,
             stream_born: stream.created,
             consumer,
             unsettled: 0,

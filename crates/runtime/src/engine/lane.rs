@@ -314,7 +314,8 @@ impl<S: Source> Shared<S> {
         let one = walk.run.part(position..position + 1);
         let attempt = one.attempt();
         let event = one.first().0;
-        let key = if walk.more_keys.is_empty() { walk.key } else { self.state().key(event) };
+        // Its own: those of a batch have several, or none.
+        let key = self.state().key(event);
         self.metrics().failed(failure.kind());
         self.context.reporter.report(|| {
             Error::new(ErrorKind::Handler, failure.to_string())

@@ -8,7 +8,8 @@ use std::{
 };
 
 impl<S: Source> Shared<S> {
-    /// Extends the lease of everything held, three times within each lease.
+    /// Extends the lease of everything held, three times within each lease. Where nothing is, the source may still have what nobody has
+    /// fetched, since there is no room for it or the subscription is paused.
     pub(super) async fn keep_leases(self: Arc<Self>, lease: Duration) {
         let mut ticks = tokio::time::interval(lease / 3);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -18,9 +19,6 @@ impl<S: Source> Shared<S> {
                 _ = ticks.tick() => {}
             }
             let held = self.state().held();
-            if held.is_empty() {
-                continue;
-            }
             match self.source.extend(&held).await {
                 Ok(lost) => lost.iter().for_each(|run| self.lose(run)),
                 Err(error) => {

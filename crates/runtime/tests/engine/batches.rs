@@ -1,7 +1,8 @@
 //! Handlers that take many events at once.
 
-use crate::script::Script;
+use crate::script::{Script, event};
 use eventbus_core::{Event, HandlerError, IntoBatchHandler as _, Ordering, Retry, Subscribe};
+use eventbus_runtime::{Batch, Fetched, Run};
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -116,6 +117,21 @@ async fn of_a_batch_of_several_keys_only_what_failed_holds_up_its_key() {
     script.acked(7).await;
     let of_key_one: Vec<u64> = batches.seen().iter().flatten().copied().filter(|number| number % 3 == 1).collect();
     assert_eq!(of_key_one, [1, 1, 4, 7]);
+    engine.stop(Instant::now() + SECOND).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_key_and_fails_holds_up_no_key_of_its_batch() {
+    let (script, batches) = (Script::new(), Batches::default());
+    let handler = batches.handler(|number| if number == 0 { Err(HandlerError::retry("again")) } else { Ok(()) });
+    let engine = script.run(Subscribe::to("a").ordering(Ordering::PerKey).batch(2, Duration::ZERO).concurrency(2), handler);
+    let without_key = || Event::builder("a").id("0").data(0_u64).build().unwrap();
+    let batch: Batch<u64> = [(without_key(), 0), (event(1, 3), 1), (event(4, 3), 4)].into_iter().collect();
+    script.bring(Ok(Fetched::Run(Run::new(Arc::new(batch), 0..3, 1))));
+    let (_, ticket) = script.put_back(0).await;
+    assert_eq!(ticket, None, "nothing waits for it");
+    script.acked(2).await;
+    assert_eq!(batches.seen()[0], [0, 1]);
     engine.stop(Instant::now() + SECOND).await.unwrap();
 }
 

@@ -2,7 +2,7 @@
 
 use super::run::{PATIENCE, Story, numbered, publish, soon, subscribe, until};
 use crate::{Gate, History, Probe, servers::Proxy, settle};
-use eventbus_core::{DeadLetterFilter, DeadLetterReason, Event, HandlerError, Ordering, Retry, Subscribe};
+use eventbus_core::{DeadLetterFilter, DeadLetterReason, Event, HandlerError, HealthState, Ordering, Retry, Subscribe};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -113,6 +113,51 @@ pub(super) async fn what_a_broken_connection_swallowed_comes_first(story: Story)
     judgement.nothing_is_lost().nothing_came_twice().every_key_is_in_order();
     assert_eq!(judgement.highest_attempt, 1, "nobody has tried them before");
     bus.close().await.unwrap();
+}
+
+/// A member leaves, and what it gives back is sent to another one, whose connection breaks.
+pub(super) async fn what_a_broken_connection_swallowed_of_a_member_that_left_comes_at_once(story: Story) {
+    const EVENTS: usize = 200;
+    /// Less than what is given back.
+    const SOME_BYTES: u64 = 16 * 1024;
+    let story = story.on(|terms| terms.lease = 2 * PATIENCE);
+    let server = story.server().await;
+    let proxy = Proxy::to(server.address()).await;
+    let (leaving, beside) = (story.bus(server.address()).await, story.bus(server.address()).await);
+    let staying = story.bus(proxy.address()).await;
+    let (gate, history) = (Gate::new(), History::new());
+    let held = Probe::with({
+        let (gate, history) = (gate.clone(), history.clone());
+        move |ctx, event| {
+            let (gate, history) = (gate.clone(), history.clone());
+            async move {
+                gate.pass().await;
+                history.handled(event.id(), ctx.attempt());
+                Ok(())
+            }
+        }
+    });
+    subscribe(&*leaving, Subscribe::to("a").group("g"), &held).await;
+    publish(&*beside, &history, EVENTS).await;
+    held.wait_within(1, PATIENCE).await;
+    subscribe(&*staying, Subscribe::to("a").group("g"), &history).await;
+    let closing = tokio::spawn({
+        let leaving = Arc::clone(&leaving);
+        async move { leaving.close().await }
+    });
+    until("the close to begin", async || leaving.health().await.unwrap().state == HealthState::Draining).await;
+    proxy.reset_after(SOME_BYTES);
+    gate.open();
+    closing.await.unwrap().unwrap();
+    until("the break", async || proxy.resets() > 0).await;
+    proxy.heal();
+    publish(&*beside, &history, EVENTS).await;
+    history.until_handled_within(PATIENCE).await;
+    let judgement = history.judge();
+    // In which order two members get what is given back nobody promises.
+    judgement.nothing_is_lost().nothing_came_twice();
+    assert_eq!(judgement.highest_attempt, 1, "nobody has tried them before");
+    staying.close().await.unwrap();
 }
 
 /// While one event of a key waits to be tried again, the others of its key wait for it, and its delivery may be what is swallowed.

@@ -55,6 +55,7 @@ macro_rules! for_each_fault {
                 what_waits_in_a_buffer_is_not_delivered_again
                 a_connection_that_breaks_while_events_are_read_loses_none
                 what_a_broken_connection_swallowed_comes_first
+                what_a_broken_connection_swallowed_of_a_member_that_left_comes_at_once
                 what_is_tried_again_holds_no_key_up_when_a_connection_breaks
                 poison_is_a_dead_letter_once_and_as_it_was_received
                 poison_does_not_slow_the_rest

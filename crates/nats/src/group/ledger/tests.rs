@@ -51,10 +51,27 @@ fn what_was_put_back_here_comes_back_without_a_question() {
     arrive(&mut ledger, 1, 2);
     assert!(ledger.uncounted().is_empty());
     assert_eq!(take(&mut ledger, 1), Some((vec![1], 2)));
-    // Another member had it in between.
+    // Another member may have had it in between.
+    ledger.is_shared = true;
     ledger.put_back(&token(1, 2), Instant::now(), None);
     arrive(&mut ledger, 1, 4);
     assert_eq!(ledger.uncounted(), [1]);
+}
+
+#[test]
+fn what_was_lost_on_its_way_back_is_no_attempt() {
+    let mut ledger = Ledger::default();
+    arrive(&mut ledger, 1, 1);
+    take(&mut ledger, 1);
+    ledger.put_back(&token(1, 1), Instant::now(), None);
+    arrive(&mut ledger, 1, 3);
+    assert!(ledger.uncounted().is_empty());
+    assert_eq!(take(&mut ledger, 1), Some((vec![1], 2)), "the second delivery was lost");
+    // And where nobody has tried it yet.
+    ledger.give_back(&token(2, 1));
+    arrive(&mut ledger, 2, 4);
+    arrive(&mut ledger, 2, 6);
+    assert_eq!(take(&mut ledger, 1), Some((vec![2], 1)));
 }
 
 #[test]
