@@ -129,6 +129,12 @@ impl MemoryBus {
         let context = EngineContext { bus: Arc::new(self.for_handlers()), reporter: self.core.reporter.clone(), backend: BACKEND };
         let engine = Engine::start(source, handler, plan, context);
         let place = self.core.engines().insert(engine.clone());
+        if self.core.broker().phase() == crate::broker::Phase::Closed {
+            // The end may have come since the broker took the member in, and then nobody else stops its engine. As long as the bus is only
+            // draining, the close is yet to find it.
+            engine.abandon();
+            self.core.forget(place);
+        }
         Ok(Subscription::new(Control::new(Arc::clone(&self.core), engine, place, grouped)))
     }
 }

@@ -80,6 +80,12 @@ impl Core {
         self.engines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets go of an engine, and with it of its handler.
+    pub(crate) fn forget(&self, place: usize) {
+        let engine = self.engines().try_remove(place);
+        drop(engine);
+    }
+
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
     }
@@ -166,14 +172,15 @@ impl Core {
 
     /// Waits until a consumer may have room.
     async fn room_at(&self, consumer: usize) {
-        let mut waited = false;
+        let mut place = None;
         poll_fn(|cx| {
             // Woken once is reason enough to try.
-            if waited || !self.broker().wait_for_room(consumer, cx.waker()) {
+            if place.is_some() {
                 return Poll::Ready(());
             }
-            waited = true;
-            Poll::Pending
+            let number = self.broker().wait_for_room(consumer, cx.waker());
+            place = number.map(|number| Place { core: self, consumer, number });
+            if place.is_some() { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
     }
@@ -203,6 +210,22 @@ impl Core {
                 Err(consumer) => self.room_at(consumer).await,
             }
         }
+    }
+}
+
+/// A publisher's place in the line for room. It is given up also where the publisher runs out of time or is dropped, since its waker would
+/// otherwise stay for as long as there is no room, and keep its task in memory.
+struct Place<'a> {
+    core: &'a Core,
+    consumer: usize,
+    number: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        // In two steps: a waker may run foreign code as it goes, which is not for under the lock.
+        let waker = self.core.broker().leave_line(self.consumer, self.number);
+        drop(waker);
     }
 }
 

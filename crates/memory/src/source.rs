@@ -75,7 +75,7 @@ impl MemorySource {
         let next = self.with_broker(|broker, member| {
             let next = broker.fetch(member, max, reader.as_deref_mut(), &mut wakes);
             if matches!(next, Next::Nothing(_)) {
-                broker.park(member, max, waker, reader.as_deref_mut());
+                broker.park(member, max, waker, reader.as_deref_mut(), &mut wakes);
             }
             next
         });

@@ -45,7 +45,7 @@ impl Inner {
         }
         let stopped = self.engine.stop(deadline).await;
         let left = self.engine.source().remove();
-        self.forget();
+        self.core.forget(self.place);
         if left > 0 {
             let error = Error::new(ErrorKind::Timeout, "not everything was delivered before the close deadline")
                 .during("close")
@@ -70,12 +70,6 @@ impl Inner {
             if done.unwrap_or(true) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-    }
-
-    /// The bus lets go of the engine, and with it of the handler.
-    fn forget(&self) {
-        let engine = self.core.engines().try_remove(self.place);
-        drop(engine);
     }
 }
 
@@ -116,7 +110,7 @@ impl SubscriptionControl for Control {
         if !self.0.closing.swap(true, SeqCst) {
             self.0.leave();
             self.0.engine.abandon();
-            self.0.forget();
+            self.0.core.forget(self.0.place);
         }
     }
 

@@ -65,6 +65,7 @@ fn memory_is_bounded() {
     run(a_million_events_at_a_slow_handler_stay_within_its_buffer());
     run(subscriptions_that_come_and_go_leave_nothing_behind());
     run(poison_leaves_nothing_behind_but_its_letters());
+    run(publishers_that_give_up_leave_nothing_behind());
 }
 
 async fn an_idle_subscription_takes_less_than_two_kibibytes() {
@@ -218,4 +219,33 @@ async fn poison_leaves_nothing_behind_but_its_letters() {
     eprintln!("10,000 good events took {clean:?} alone and {poisoned:?} beside 200 poisonous ones, which left {left} bytes");
     assert!(poisoned <= clean.mul_f64(1.1), "{poisoned:?} instead of {clean:?}");
     assert!(left < 200 * 4096, "{left} bytes for 200 letters");
+}
+
+async fn publishers_that_give_up_leave_nothing_behind() {
+    struct Hung;
+    #[async_trait]
+    impl Handler for Hung {
+        async fn handle(&self, _: &Context, _: &Event) -> Result<(), HandlerError> {
+            std::future::pending().await
+        }
+    }
+    let bus = MemoryBus::builder().retain_events(0).dedup_events(0).publish_timeout(Duration::from_millis(1)).build().unwrap();
+    bus.subscribe(Subscribe::to("tick").buffer(1), Arc::new(Hung)).await.unwrap();
+    while bus.publish(tick(0)).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let give_up = async |publishers: u64| {
+        for number in 0..publishers {
+            let bus = bus.clone();
+            // Each from a task of its own, which what is left of it would keep in memory.
+            let published = tokio::spawn(async move { bus.publish(tick(number)).await }).await.unwrap();
+            assert!(published.is_err(), "there is no room");
+        }
+    };
+    give_up(100).await;
+    let before = live();
+    give_up(10_000).await;
+    let left = live() - before;
+    eprintln!("ten thousand publishers that gave up leave {left} bytes");
+    assert!(left < 64 * 1024, "ten thousand publishers that gave up leave {left} bytes");
 }

@@ -1,6 +1,6 @@
 //! Who gets events: a subscription without a group, or a group with its members.
 
-use super::{ChainId, ConsumerId, MemberId, Token, chain::Reader, queue::Queue};
+use super::{ChainId, ConsumerId, MemberId, Token, chain::Reader, line::Line, queue::Queue};
 use eventbus_core::{Ordering, Overflow};
 use eventbus_runtime::{Progress, Run, Ticket};
 use std::{
@@ -29,7 +29,7 @@ pub(super) struct Consumer {
     /// What is to be tried again and was last tried by a member that is gone.
     pub(super) orphans: BinaryHeap<Delayed>,
     /// Publishers that wait for room here.
-    pub(super) blocked: Vec<Waker>,
+    pub(super) blocked: Line,
 }
 
 /// Where new events come from.

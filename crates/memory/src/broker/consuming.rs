@@ -120,7 +120,7 @@ impl Broker {
     }
 
     /// Remembers whom to wake when there is something for a member.
-    pub(crate) fn park(&mut self, id: MemberId, max: usize, waker: &Waker, reader: Option<&mut Reader>) {
+    pub(crate) fn park(&mut self, id: MemberId, max: usize, waker: &Waker, reader: Option<&mut Reader>, wakes: &mut Wakes) {
         let member = &mut self.members[id];
         match &mut member.waker {
             Some(known) => known.clone_from(waker),
@@ -144,6 +144,11 @@ impl Broker {
                     queue.parked.push_back(id);
                 }
             }
+        }
+        let consumer = member.consumer;
+        if max > 0 && !self.consumers[consumer].blocked.is_empty() {
+            // All that the member has may wait for one handler that takes long, and then nobody gets on who would say that there is room.
+            self.wake_watchers(consumer, 1, wakes);
         }
     }
 
@@ -174,16 +179,22 @@ impl Broker {
                 }
             }
         }
-        // Not for every place that gets free: a publisher that is woken should find room for many. Where handlers do not go on, the
-        // engine says so, and then any place will do.
-        self.wake_watchers(consumer_id, self.quarter(consumer_id), wakes);
+        self.wake_watchers(consumer_id, self.worth_waking(id), wakes);
     }
 
     /// A member has got on: whoever waits for that may go on.
     pub(crate) fn progressed(&mut self, id: MemberId, patient: bool, wakes: &mut Wakes) {
         let consumer = self.members[id].consumer;
-        let least = if patient { self.quarter(consumer) } else { 1 };
+        let least = if patient { self.worth_waking(id) } else { 1 };
         self.wake_watchers(consumer, least, wakes);
+    }
+
+    /// How much room is worth waking a publisher for, as long as handlers go on.
+    fn worth_waking(&self, id: MemberId) -> u64 {
+        let member = &self.members[id];
+        // Not every place that gets free: a publisher that is woken should find room for many. Where handlers do not go on, the engine says
+        // so, and then any place will do; and so where it waits for events, since then this may have been all that it could do.
+        if member.parked { 1 } else { self.quarter(member.consumer) }
     }
 
     /// There is something to fetch besides the chain, and less room than was thought.
@@ -205,10 +216,10 @@ impl Broker {
     /// Wakes publishers if there is room for at least so many, and those who wait for the end if it may have come.
     fn wake_watchers(&mut self, id: ConsumerId, least: u64, wakes: &mut Wakes) {
         if !self.consumers[id].blocked.is_empty() && self.room(id) >= least {
-            wakes.add_all(&mut self.consumers[id].blocked);
+            wakes.add_all(self.consumers[id].blocked.drain());
         }
         if !self.idle.is_empty() && self.lag(id) == 0 {
-            wakes.add_all(&mut self.idle);
+            wakes.add_all(self.idle.drain(..));
         }
         let watched = !self.idle.is_empty() || !self.consumers[id].blocked.is_empty();
         self.consumers[id].members.iter().for_each(|member| self.members[*member].link.watched.store(watched, SeqCst));

@@ -8,6 +8,7 @@ mod consumer;
 mod consuming;
 mod dedup;
 mod letters;
+mod line;
 mod log;
 mod publishing;
 mod queue;
@@ -86,8 +87,8 @@ impl Wakes {
         }
     }
 
-    fn add_all(&mut self, wakers: &mut Vec<Waker>) {
-        wakers.drain(..).for_each(|waker| self.add(waker));
+    fn add_all(&mut self, wakers: impl IntoIterator<Item = Waker>) {
+        wakers.into_iter().for_each(|waker| self.add(waker));
     }
 
     pub(crate) fn wake(self) {
@@ -113,6 +114,8 @@ pub(crate) struct Broker {
     held: VecDeque<Arrival>,
     /// Those who wait until nothing is left to be delivered.
     idle: Vec<Waker>,
+    /// How many publishers have waited for room.
+    waits: u64,
     /// The latest admission. The system's clock may step back; positions in time do not.
     now: u64,
     published: u64,
@@ -146,6 +149,7 @@ impl Broker {
             groups: BTreeMap::new(),
             held: VecDeque::new(),
             idle: Vec::new(),
+            waits: 0,
             now: 0,
             published: 0,
             duplicates: 0,
@@ -166,7 +170,7 @@ impl Broker {
     /// Takes no more from outside, or no more at all. Publishers that wait for room look again, to learn that there will be none.
     pub(crate) fn end(&mut self, phase: Phase, wakes: &mut Wakes) {
         self.phase = phase;
-        self.consumers.iter_mut().for_each(|(_, consumer)| wakes.add_all(&mut consumer.blocked));
+        self.consumers.iter_mut().for_each(|(_, consumer)| wakes.add_all(consumer.blocked.drain()));
     }
 
     /// Who waits for the event of a sequence, with inline dispatch.

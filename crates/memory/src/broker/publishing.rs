@@ -104,15 +104,22 @@ impl Broker {
         Ok(false)
     }
 
-    /// Puts a waker on the list of a consumer without room. False where it has room by now.
-    pub(crate) fn wait_for_room(&mut self, id: ConsumerId, waker: &Waker) -> bool {
-        let Some(consumer) = self.consumers.get_mut(id) else { return false };
-        if !consumer.blocked.iter().any(|known| known.will_wake(waker)) {
-            consumer.blocked.push(waker.clone());
-        }
+    /// Puts a waker in the line of a consumer without room. Returns the number to leave it by; nothing where there is room by now.
+    pub(crate) fn wait_for_room(&mut self, id: ConsumerId, waker: &Waker) -> Option<u64> {
+        let consumer = self.consumers.get(id)?;
         // Either the engine sees that somebody waits, or its progress is seen here.
         consumer.members.iter().for_each(|member| self.members[*member].link.watched.store(true, SeqCst));
-        self.room(id) == 0
+        if self.room(id) > 0 {
+            return None;
+        }
+        self.waits += 1;
+        self.consumers[id].blocked.join(self.waits, waker.clone());
+        Some(self.waits)
+    }
+
+    /// Who has waited for room waits no longer. Returns its waker if that was not used, to be dropped without the lock.
+    pub(crate) fn leave_line(&mut self, id: ConsumerId, number: u64) -> Option<Waker> {
+        self.consumers.get_mut(id)?.blocked.leave(number)
     }
 
     /// A consumer that must not miss an event on this route and has no room for it.

@@ -4,6 +4,7 @@ use super::{
     Broker, ChainId, ConsumerId, Link, MemberId, Phase, Token, Wakes,
     chain::{Chain, Reader},
     consumer::{Consumer, Member, Stream},
+    line::Line,
     queue::Queue,
     routes::Target,
 };
@@ -112,7 +113,7 @@ impl Broker {
             replay,
             returned: VecDeque::new(),
             orphans: BinaryHeap::new(),
-            blocked: Vec::new(),
+            blocked: Line::default(),
         })
     }
 
@@ -162,7 +163,7 @@ impl Broker {
         let left = self.lag(consumer_id);
         let member = self.members.remove(id);
         member.link.removed.store(true, SeqCst);
-        wakes.add_all(&mut self.idle);
+        wakes.add_all(self.idle.drain(..));
         let consumer = &mut self.consumers[consumer_id];
         consumer.members.retain(|other| *other != id);
         match &mut consumer.stream {
@@ -195,13 +196,13 @@ impl Broker {
         }
         self.groups.remove(group);
         self.remove_consumer(consumer, wakes);
-        wakes.add_all(&mut self.idle);
+        wakes.add_all(self.idle.drain(..));
         Ok(true)
     }
 
     fn remove_consumer(&mut self, consumer_id: ConsumerId, wakes: &mut Wakes) {
-        let consumer = self.consumers.remove(consumer_id);
-        consumer.blocked.into_iter().for_each(|waker| wakes.add(waker));
+        let mut consumer = self.consumers.remove(consumer_id);
+        wakes.add_all(consumer.blocked.drain());
         match consumer.stream {
             Stream::Queue(queue) => self.routes.remove(&queue.patterns, Target::Queue(consumer_id)),
             Stream::Chain { chain: id, .. } => {
@@ -221,13 +222,13 @@ impl Broker {
         self.members[id].paused = paused;
         self.look_again(self.members[id].consumer, wakes);
         // What is paused is not waited for.
-        wakes.add_all(&mut self.idle);
+        wakes.add_all(self.idle.drain(..));
     }
 
     /// What a consumer has or has room for has changed: its members and publishers look again.
     fn look_again(&mut self, id: ConsumerId, wakes: &mut Wakes) {
         self.changed(id);
-        wakes.add_all(&mut self.consumers[id].blocked);
+        wakes.add_all(self.consumers[id].blocked.drain());
         self.wake_consumer(id, wakes);
     }
 }

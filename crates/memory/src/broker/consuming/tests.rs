@@ -1,4 +1,4 @@
-//! Who of a group is woken: an event that waits while a member does, waits for ever.
+//! Who is woken: an event that waits while a member of its group does, waits for ever, and so does a publisher.
 
 use super::*;
 use crate::{
@@ -31,8 +31,12 @@ struct Group {
 
 impl Group {
     fn of(members: usize) -> Self {
+        Self::with(Subscribe::to("a").group("g"), members)
+    }
+
+    fn with(subscribe: Subscribe, members: usize) -> Self {
         let mut broker = Broker::new(&MemoryBuilder::default());
-        let plan = Plan::new(Subscribe::to("a").group("g"), &Capabilities::all("test"), "test").unwrap();
+        let plan = Plan::new(subscribe, &Capabilities::all("test"), "test").unwrap();
         let joined = (0..members).map(|_| {
             let Joined { member, .. } = broker.subscribe(&plan, &mut Wakes::default()).unwrap();
             (member, Arc::default())
@@ -58,7 +62,7 @@ impl Group {
         let run = match next {
             Next::Run(run) => Some(run),
             Next::Nothing(_) => {
-                self.broker.park(*id, max, &Waker::from(Arc::clone(woken)), None);
+                self.broker.park(*id, max, &Waker::from(Arc::clone(woken)), None, &mut wakes);
                 None
             }
         };
@@ -133,4 +137,22 @@ fn a_member_that_found_an_event_by_itself_waits_no_more() {
     assert!(group.fetch(0, 1).is_none());
     group.publish(1);
     assert_eq!(group.woken(0), 2, "the second is busy");
+}
+
+#[test]
+fn little_room_is_for_a_publisher_only_when_the_member_waits_too() {
+    // Full in bytes, with two places left, which is less than a quarter.
+    let mut group = Group::with(Subscribe::to("a").group("g").buffer(12).buffer_bytes(10), 1);
+    group.publish(10);
+    let id = group.members[0].0;
+    let consumer = group.broker.members[id].consumer;
+    let publisher: Arc<Woken> = Arc::default();
+    assert!(group.broker.wait_for_room(consumer, &Waker::from(Arc::clone(&publisher))).is_some());
+    let run = group.fetch(0, 1).unwrap();
+    let mut wakes = Wakes::default();
+    group.broker.settle(id, std::iter::once(Dealt::done(&run)), &mut wakes);
+    wakes.wake();
+    assert_eq!(publisher.0.load(Relaxed), 0, "more room is to come");
+    while group.fetch(0, 1).is_some() {}
+    assert_eq!(publisher.0.load(Relaxed), 1);
 }
