@@ -11,7 +11,7 @@ use crate::{
     entry::EntryId,
     source::{Step, Token},
 };
-use eventbus_core::Result;
+use eventbus_core::{Error, Result};
 use eventbus_runtime::{Fetched, Run, Ticket};
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -73,6 +73,8 @@ pub(super) struct Fetching {
     wanted: f64,
     /// How many bytes an entry has, lately.
     size: f64,
+    /// What failed while nobody fetched, and is still to be told.
+    failures: VecDeque<Error>,
     alarm: Pin<Box<Sleep>>,
     waker: Option<Waker>,
     ended: bool,
@@ -100,6 +102,7 @@ impl Fetching {
             next_passing: now,
             wanted: 1.0,
             size: 0.0,
+            failures: VecDeque::new(),
             alarm: Box::pin(tokio::time::sleep_until(now)),
             waker: None,
             ended: false,
@@ -116,24 +119,11 @@ impl Fetching {
             if let Some(fetched) = self.take(max) {
                 return Poll::Ready(Ok(fetched));
             }
+            if let Some(error) = self.failures.pop_front() {
+                return Poll::Ready(Err(error));
+            }
             self.begin(member, max);
-            let mut moved = self.poll_passing(cx);
-            moved |= match self.poll_recovering(member, cx) {
-                Poll::Ready(Ok(())) => true,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => false,
-            };
-            moved |= match self.poll_claiming(member, cx) {
-                Poll::Ready(Ok(())) => true,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => false,
-            };
-            moved |= match self.poll_reading(member, cx) {
-                Poll::Ready(Ok(())) => true,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => false,
-            };
-            if moved {
+            if self.advance(member, cx)? {
                 continue;
             }
             let wake = self.wake_at(max);
@@ -145,6 +135,32 @@ impl Fetching {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Takes in what has arrived, whether or not anybody fetches: for as long as it is in an answer only, nobody renews its lease.
+    pub(super) fn catch_up(&mut self, member: &Arc<Member>) {
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            match self.advance(member, &mut cx) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => self.failures.push_back(error),
+            }
+        }
+        // What is under way would wake nobody now. Whoever fetches has to ask for that again, and may find something.
+        self.waker.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Goes on with what is under way, and begins nothing. False where nothing has moved.
+    fn advance(&mut self, member: &Arc<Member>, cx: &mut Context<'_>) -> Result<bool> {
+        let mut moved = self.poll_passing(cx);
+        for poll in [Self::poll_recovering, Self::poll_claiming, Self::poll_reading] {
+            if let Poll::Ready(outcome) = poll(self, member, cx) {
+                outcome?;
+                moved = true;
+            }
+        }
+        Ok(moved)
     }
 
     fn take(&mut self, max: usize) -> Option<Fetched<Token>> {
@@ -489,6 +505,7 @@ mod tests {
     use crate::{entry::Entry, names::Names, source::Lease, source::group::Home};
     use eventbus_core::{Capabilities, Event, Plan, Subscribe};
     use eventbus_runtime::Reporter;
+    use std::sync::Mutex;
 
     const TICKET: Ticket = Ticket::numbered(7);
 
@@ -538,6 +555,44 @@ mod tests {
         answer.send(Ok(Read { entries: vec![(0, vec![entry()])], lease })).ok().unwrap();
         assert!(matches!(fetching.poll_reading(&member, &mut cx), Poll::Ready(Ok(()))));
         assert!(fetching.take(10).is_none(), "it is settled");
+    }
+
+    #[tokio::test]
+    async fn what_arrives_while_nobody_fetches_waits_here_and_its_failures_are_told() {
+        let member = Arc::new(member());
+        let mut fetching = Fetching::new(&member);
+        let read = Read { entries: vec![(0, vec![entry()])], lease: Lease::until(1000) };
+        let answers = [Ok(read), Err(crate::error::unavailable("gone"))];
+        let reading = answers.map(|answer| Some(Reading { step: Box::pin(async { answer }), overtaken: HashSet::new() }));
+        fetching.reading = reading.into();
+        fetching.catch_up(&member);
+        assert_eq!(fetching.waiting().len(), 1, "its lease is renewed");
+        assert!(fetching.is_incomplete && fetching.recovering.is_none(), "nothing is begun");
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(matches!(fetching.poll(&member, 10, &mut cx), Poll::Ready(Ok(Fetched::Run(_)))));
+        let Poll::Ready(Err(error)) = fetching.poll(&member, 10, &mut cx) else { panic!("the failure was forgotten") };
+        assert!(error.to_string().contains("gone"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_fetches_is_woken_though_somebody_else_has_looked() {
+        let member = Arc::new(member());
+        let mut fetching = Fetching::new(&member);
+        let (answer, read) = tokio::sync::oneshot::channel();
+        fetching.reading = vec![Some(Reading { step: Box::pin(async { read.await.unwrap() }), overtaken: HashSet::new() })];
+        // No claim is due that would wake, too.
+        (fetching.next_claim, fetching.next_search) = (Instant::now() + LONG, Instant::now() + LONG);
+        let fetching = Arc::new(Mutex::new(fetching));
+        let fetched = tokio::spawn({
+            let (fetching, member) = (Arc::clone(&fetching), Arc::clone(&member));
+            async move { std::future::poll_fn(|cx| fetching.lock().unwrap().poll(&member, 10, cx)).await }
+        });
+        tokio::task::yield_now().await;
+        fetching.lock().unwrap().catch_up(&member);
+        tokio::task::yield_now().await;
+        answer.send(Ok(Read { entries: vec![(0, vec![entry()])], lease: Lease::until(1000) })).ok().unwrap();
+        let fetched = tokio::time::timeout(LONG / 60, fetched).await.expect("it is woken").unwrap();
+        assert!(matches!(fetched, Ok(Fetched::Run(_))));
     }
 
     #[tokio::test]

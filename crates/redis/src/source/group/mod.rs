@@ -90,7 +90,11 @@ impl GroupMember {
 
     /// Renews the leases of what the engine holds, and of what waits here for it.
     pub(crate) async fn extend(&self, held: &[Run<Token>]) -> Result<Vec<Run<Token>>> {
-        let waiting = self.fetching().waiting();
+        let waiting = {
+            let mut fetching = self.fetching();
+            fetching.catch_up(&self.member);
+            fetching.waiting()
+        };
         let mut lost = self.member.extend(held, &waiting).await?;
         self.member.tally.lost(lost.len() as u64);
         let mut fetching = self.fetching();
