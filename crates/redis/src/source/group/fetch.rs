@@ -51,7 +51,7 @@ pub(super) struct Fetching {
     claiming: Option<Step<Result<Vec<Claimed>>>>,
     /// What was lost with a connection is being asked for. Nothing else is until it is there.
     recovering: Option<Step<Result<Vec<Claimed>>>>,
-    /// Whether an answer was lost, and what it brought with it.
+    /// Whether an answer was lost, and what it brought with it, that nobody has asked for again.
     is_incomplete: bool,
     /// Everything that this process has of the group.
     held: Held,
@@ -217,9 +217,11 @@ impl Fetching {
             self.passing = Some(Box::pin(Arc::clone(member).pass_over(std::mem::take(&mut self.unwanted))));
         }
         if self.is_incomplete && self.recovering.is_none() && self.claiming.is_none() {
+            // What is lost from here on is not in the answer.
+            self.is_incomplete = false;
             self.recovering = Some(Box::pin(Arc::clone(member).recover(self.held.clone())));
         }
-        if self.is_incomplete {
+        if self.is_incomplete || self.recovering.is_some() {
             return;
         }
         if self.claiming.is_none() && now >= self.claim_at(max) {
@@ -331,6 +333,7 @@ impl Fetching {
     fn poll_recovering(&mut self, member: &Arc<Member>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Some(Poll::Ready(recovered)) = self.recovering.as_mut().map(|step| step.as_mut().poll(cx)) else { return Poll::Pending };
         self.recovering = None;
+        self.is_incomplete |= recovered.is_err();
         let let_go = std::mem::take(&mut self.let_go_meanwhile);
         for mut recovered in recovered? {
             let partition = recovered.partition;
@@ -340,7 +343,6 @@ impl Fetching {
             }
             self.take_over(member, recovered);
         }
-        self.is_incomplete = false;
         Poll::Ready(Ok(()))
     }
 
@@ -593,6 +595,28 @@ mod tests {
         answer.send(Ok(Read { entries: vec![(0, vec![entry()])], lease: Lease::until(1000) })).ok().unwrap();
         let fetched = tokio::time::timeout(LONG / 60, fetched).await.expect("it is woken").unwrap();
         assert!(matches!(fetched, Ok(Fetched::Run(_))));
+    }
+
+    #[tokio::test]
+    async fn what_is_lost_while_a_loss_is_made_good_is_asked_for_next() {
+        let (member, mut cx) = (Arc::new(member()), Context::from_waker(Waker::noop()));
+        let mut fetching = Fetching::new(&member);
+        fetching.is_incomplete = true;
+        fetching.begin(&member, 10);
+        assert!(fetching.recovering.is_some() && fetching.claiming.is_none(), "nothing else is asked for");
+        let (answer, recovered) = tokio::sync::oneshot::channel();
+        fetching.recovering = Some(Box::pin(async { recovered.await.unwrap() }));
+        let failed = Box::pin(async { Err(crate::error::unavailable("gone")) });
+        fetching.reading = vec![Some(Reading { step: failed, overtaken: HashSet::new() })];
+        assert!(fetching.advance(&member, &mut cx).is_err());
+        fetching.begin(&member, 10);
+        assert!(fetching.claiming.is_none() && fetching.reading[0].is_none(), "it is not over yet");
+        answer.send(Ok(Vec::new())).ok().unwrap();
+        assert!(fetching.advance(&member, &mut cx).unwrap());
+        assert!(fetching.is_incomplete, "the answer may be older than the second loss");
+        fetching.begin(&member, 10);
+        fetching.recovering = Some(Box::pin(async { Err(crate::error::unavailable("gone")) }));
+        assert!(fetching.advance(&member, &mut cx).is_err() && fetching.is_incomplete, "it is asked for once more");
     }
 
     #[tokio::test]
