@@ -30,6 +30,8 @@ const LONG: Duration = Duration::from_secs(3600);
 const BRIEF: Duration = Duration::from_millis(10);
 /// How many entries are read at once at the most.
 const MOST: usize = 1000;
+/// How much of what this member put back is claimed at once at the most, whatever the room: the server does nothing else meanwhile.
+const MOST_OWN: usize = 256;
 
 type Place = (u32, EntryId);
 /// Deliveries, each with its attempt.
@@ -47,6 +49,8 @@ pub(super) struct Fetching {
     returned: VecDeque<Fetched<Token>>,
     /// What else was fetched and not handed over.
     stash: VecDeque<Fetched<Token>>,
+    /// When the first lease of all that may be over, by the server's clock. It may have been renewed since.
+    expiry: u64,
     reading: Vec<Option<Reading>>,
     claiming: Option<Step<Result<Vec<Claimed>>>>,
     /// What was lost with a connection is being asked for. Nothing else is until it is there.
@@ -86,6 +90,7 @@ impl Fetching {
         Self {
             returned: VecDeque::new(),
             stash: VecDeque::new(),
+            expiry: 0,
             reading: (0..member.readers()).map(|_| None).collect(),
             claiming: None,
             recovering: None,
@@ -185,16 +190,24 @@ impl Fetching {
     /// when the server is asked what that is.
     fn give_up_expired(&mut self, member: &Member) {
         let now = member.server_now();
-        let has_expired = |fetched: &Fetched<Token>| match fetched {
-            Fetched::Run(run) | Fetched::Undecodable(run, _) => run.first().1.lease.as_ref().is_some_and(|lease| lease.end() <= now),
-            _ => false,
+        if now < self.expiry {
+            return;
+        }
+        let end = |fetched: &Fetched<Token>| match fetched {
+            Fetched::Run(run) | Fetched::Undecodable(run, _) => run.first().1.lease.as_ref().map_or(u64::MAX, |lease| lease.end()),
+            _ => u64::MAX,
         };
+        self.expiry = u64::MAX;
         let mut expired = Vec::new();
         for queue in [&mut self.returned, &mut self.stash] {
-            if queue.iter().any(has_expired) {
-                let (gone, kept): (VecDeque<_>, VecDeque<_>) = queue.drain(..).partition(has_expired);
-                expired.extend(gone);
-                *queue = kept;
+            for fetched in std::mem::take(queue) {
+                let end = end(&fetched);
+                if end <= now {
+                    expired.push(fetched);
+                } else {
+                    self.expiry = self.expiry.min(end);
+                    queue.push_back(fetched);
+                }
             }
         }
         for fetched in expired {
@@ -235,8 +248,7 @@ impl Fetching {
             let partitions = member.partitions();
             self.first_claim = (self.first_claim + 1) % partitions;
             let order = (0..partitions).map(|place| (self.first_claim + place) % partitions);
-            let wanted = order.map(|partition| self.want(partition, now)).collect();
-            self.claiming = Some(Box::pin(Arc::clone(member).claim(wanted, max)));
+            self.claiming = Some(Box::pin(Arc::clone(member).claim(self.want(order, now), max)));
         }
         // What is taken over is older than what is new, so it comes first.
         if max > 0 && self.claiming.is_none() {
@@ -266,10 +278,16 @@ impl Fetching {
         if self.unwanted.is_empty() || self.passing.is_some() { claim } else { claim.min(self.next_passing) }
     }
 
-    fn want(&self, partition: u32, now: Instant) -> Wanted {
-        let own = self.expected.range((partition, EntryId::FIRST)..).take_while(|((of, _), _)| *of == partition);
-        let own = own.filter(|(_, (_, due))| *due <= now).map(|((_, id), _)| *id).collect();
-        Wanted { partition, cursor: self.cursors[partition as usize].clone(), own }
+    /// What to claim. What is due and finds no place among that is due still when this has been claimed, and comes next.
+    fn want(&self, partitions: impl Iterator<Item = u32>, now: Instant) -> Vec<Wanted> {
+        let mut left = MOST_OWN;
+        let want = |partition| {
+            let own = self.expected.range((partition, EntryId::FIRST)..).take_while(|((of, _), _)| *of == partition);
+            let own: Vec<_> = own.filter(|(_, (_, due))| *due <= now).map(|((_, id), _)| *id).take(left).collect();
+            left -= own.len();
+            Wanted { partition, cursor: self.cursors[partition as usize].clone(), own }
+        };
+        partitions.map(want).collect()
     }
 
     /// How many entries a reader asks for, so that about `max` of them are wanted, and their bytes fit the buffer. The server counts for
@@ -304,7 +322,7 @@ impl Fetching {
         self.claiming = None;
         self.next_claim = Instant::now() + LOOK;
         self.is_incomplete |= claimed.is_err();
-        for claimed in claimed? {
+        for mut claimed in claimed? {
             if let Some(next) = claimed.next {
                 self.next_claim = self.next_claim.min(Instant::now() + next);
             }
@@ -312,19 +330,19 @@ impl Fetching {
                 self.next_claim = Instant::now();
             }
             self.cursors[claimed.partition as usize].clone_from(&claimed.cursor);
-            let (partition, next) = (claimed.partition, claimed.next);
+            let (partition, next, asked) = (claimed.partition, claimed.next, std::mem::take(&mut claimed.asked));
             self.take_over(member, claimed);
-            self.put_off(partition, next);
+            self.put_off(partition, &asked, next);
         }
         Poll::Ready(Ok(()))
     }
 
     /// What was asked for and has not come back is not due yet by the server's clock, which may have been set back.
-    fn put_off(&mut self, partition: u32, next: Option<Duration>) {
+    fn put_off(&mut self, partition: u32, asked: &[EntryId], next: Option<Duration>) {
         let now = Instant::now();
         let later = now + next.unwrap_or(LOOK).saturating_sub(GRACE).clamp(BRIEF, LOOK);
-        for (_, (_, due)) in self.expected.range_mut((partition, EntryId::FIRST)..).take_while(|((of, _), _)| *of == partition) {
-            if *due <= now {
+        for id in asked {
+            if let Some((_, due)) = self.expected.get_mut(&(partition, *id)).filter(|(_, due)| *due <= now) {
                 *due = later;
             }
         }
@@ -353,6 +371,7 @@ impl Fetching {
                 self.returned.push_back(Fetched::Elsewhere(ticket));
             }
         }
+        self.expiry = self.expiry.min(lease.end());
         let mut ready = Ready::default();
         for (entry, attempt) in entries {
             let token = Token { partition, id: entry.id, lease: Some(Arc::clone(&lease)) };
@@ -392,6 +411,7 @@ impl Fetching {
     }
 
     fn take_in(&mut self, member: &Member, read: Read, overtaken: &HashSet<Place>) {
+        self.expiry = self.expiry.min(read.lease.end());
         let mut ready = Ready::default();
         let (mut all, mut wanted, mut bytes) = (0usize, 0usize, 0usize);
         for (partition, entries) in read.entries {
@@ -522,6 +542,12 @@ mod tests {
         Entry { id: "5-0".parse().unwrap(), fields: fields.map(|(name, value)| (name.into(), value.into())).into() }
     }
 
+    /// The answer where nothing is to be taken over.
+    fn nothing(lease: Arc<Lease>) -> Claimed {
+        let (cursor, entries, asked, elsewhere) = (String::new(), Vec::new(), Vec::new(), Vec::new());
+        Claimed { partition: 0, next: None, cursor, entries, asked, elsewhere, lease }
+    }
+
     /// A delivery that others wait for.
     fn awaited() -> Run<Token> {
         let token = Token { partition: 0, id: "5-0".parse().unwrap(), lease: Some(Lease::until(1000)) };
@@ -536,9 +562,65 @@ mod tests {
         assert_eq!(fetching.claim_at(0), Instant::now(), "it is due by the clock here");
         for (next, later) in [(Some(Duration::from_secs(3600)), LOOK), (None, BRIEF), (Some(Duration::ZERO), BRIEF)] {
             tokio::time::advance(LOOK).await;
-            fetching.put_off(0, next);
+            fetching.put_off(0, &[awaited().first().1.id], next);
             assert_eq!(fetching.claim_at(0), Instant::now() + later, "{next:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_retries_are_claimed_a_few_at_a_time_and_all_at_once_after_each_other() {
+        const MANY: u64 = 1000;
+        let member = Arc::new(member());
+        let mut fetching = Fetching::new(&member);
+        let now = Instant::now();
+        fetching.next_claim = now + LONG;
+        let ids = (1..=MANY).map(|number| format!("{number}-0").parse::<EntryId>().unwrap());
+        fetching.expected.extend(ids.map(|id| ((0, id), (TICKET, now))));
+        let mut all = Vec::new();
+        while all.len() < MANY as usize {
+            assert_eq!((fetching.claim_at(0), fetching.claim_at(1)), (now, now), "after {}", all.len());
+            let own = fetching.want(0..1, now).remove(0).own;
+            assert!((1..=256).contains(&own.len()), "{}", own.len());
+            all.extend(own.iter().copied());
+            // None of them is due by the server's clock.
+            let answer = Claimed { asked: own, next: Some(LONG), ..nothing(Lease::until(1000)) };
+            fetching.claiming = Some(Box::pin(async { Ok(vec![answer]) }));
+            assert!(fetching.advance(&member, &mut Context::from_waker(Waker::noop())).unwrap());
+        }
+        assert!(all.is_sorted() && all.len() == MANY as usize, "each was asked for once");
+        assert_eq!(fetching.claim_at(0), now + LOOK, "all of them were put off");
+    }
+
+    #[tokio::test]
+    async fn a_claim_of_several_partitions_brings_no_more_than_one_of_one() {
+        let mut fetching = Fetching::new(&member());
+        let now = Instant::now();
+        fetching.cursors = vec![String::new(); 3];
+        for partition in 0..3 {
+            let ids = (1..=200).map(|number| format!("{number}-0").parse::<EntryId>().unwrap());
+            fetching.expected.extend(ids.map(|id| ((partition, id), (TICKET, now))));
+        }
+        let own: Vec<_> = fetching.want([1, 2, 0].into_iter(), now).iter().map(|wanted| (wanted.partition, wanted.own.len())).collect();
+        assert_eq!(own, [(1, 200), (2, 56), (0, 0)]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_here_is_looked_through_when_a_lease_may_be_over() {
+        let member = member();
+        let mut fetching = Fetching::new(&member);
+        let lease = Lease::until(1000);
+        fetching.expiry = u64::MAX;
+        fetching.take_over(&member, Claimed { entries: vec![(entry(), 2)], ..nothing(Arc::clone(&lease)) });
+        for (now, renewed_to, next) in [(900, 1000, 1000), (900, 2000, 1000), (1500, 2000, 2000)] {
+            lease.extend(renewed_to);
+            member.tell(now);
+            fetching.give_up_expired(&member);
+            assert_eq!((fetching.expiry, fetching.stash.len()), (next, 1), "at {now}");
+        }
+        member.tell(2000);
+        fetching.give_up_expired(&member);
+        assert_eq!((fetching.expiry, fetching.stash.len()), (u64::MAX, 0));
+        assert!(fetching.is_incomplete);
     }
 
     #[tokio::test]
@@ -548,7 +630,7 @@ mod tests {
         let mut fetching = Fetching::new(&member);
         fetching.reading = vec![Some(Reading { step: Box::pin(async { late.await.unwrap() }), overtaken: HashSet::new() })];
         let (lease, entries) = (Lease::until(1000), vec![(entry(), 1)]);
-        let again = Claimed { partition: 0, next: None, cursor: String::new(), entries, elsewhere: Vec::new(), lease: Arc::clone(&lease) };
+        let again = Claimed { entries, ..nothing(Arc::clone(&lease)) };
         fetching.recovering = Some(Box::pin(async { Ok(vec![again]) }));
         assert!(fetching.poll_reading(&member, &mut cx).is_pending());
         assert!(matches!(fetching.poll_recovering(&member, &mut cx), Poll::Ready(Ok(()))));

@@ -32,6 +32,8 @@ pub(super) struct Claimed {
     pub(super) next: Option<Duration>,
     pub(super) cursor: String,
     pub(super) entries: Vec<(Entry, u32)>,
+    /// What was asked for that this member put back.
+    pub(super) asked: Vec<EntryId>,
     pub(super) elsewhere: Vec<EntryId>,
     pub(super) lease: Arc<Lease>,
 }
@@ -85,7 +87,7 @@ impl Member {
             let call = self.claim_call(&wanted, room);
             match self.link(wanted.partition).run(&call).await {
                 Ok(answer) => {
-                    let of_partition = self.read_claimed(wanted.partition, answer)?;
+                    let of_partition = self.read_claimed(wanted, answer)?;
                     room = room.saturating_sub(of_partition.entries.len());
                     claimed.push(of_partition);
                 }
@@ -105,7 +107,8 @@ impl Member {
         call
     }
 
-    fn read_claimed(&self, partition: u32, answer: Value) -> Result<Claimed> {
+    fn read_claimed(&self, wanted: Wanted, answer: Value) -> Result<Claimed> {
+        let Wanted { partition, own: asked, .. } = wanted;
         let mut parts = reply::array(answer)?.into_iter();
         let now = self.tell(reply::count(reply::next(&mut parts)?)?);
         let next = u64::try_from(reply::integer(reply::next(&mut parts)?)?).ok();
@@ -125,6 +128,7 @@ impl Member {
             next: next.map(|next| Duration::from_millis(next.saturating_sub(now))),
             cursor,
             entries,
+            asked,
             elsewhere,
             lease: Lease::until(now + self.lease_millis()),
         })
@@ -181,7 +185,7 @@ impl Member {
         let entries = deliveries(reply::next(&mut parts)?)?;
         tracing::info!(target: "eventbus", group = self.group, events = entries.len(), "what was lost with a connection was asked for again");
         let lease = Lease::until(now + self.lease_millis());
-        Ok(Claimed { partition, next: None, cursor: String::new(), entries, elsewhere: Vec::new(), lease })
+        Ok(Claimed { partition, next: None, cursor: String::new(), entries, asked: Vec::new(), elsewhere: Vec::new(), lease })
     }
 
     /// Acknowledges entries that no pattern wants. Returns them with the outcome.
