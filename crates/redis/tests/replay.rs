@@ -1,13 +1,19 @@
-//! Subscriptions without a group on streams that lose entries at either end.
+//! Subscriptions without a group: on streams that lose entries at either end, and where much fails.
 
 mod common;
 
 use common::{ask, client, numbered, words};
-use eventbus_core::{Bus, Event, Start, Subscribe};
+use eventbus_core::{Bus, Event, HandlerError, Ordering, Start, Subscribe};
 use eventbus_redis::RedisConfig;
 use eventbus_testing::{Gate, Probe, servers::RedisServer};
 use redis::aio::MultiplexedConnection;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 /// How often a server was asked for a range of a stream.
 async fn ranges(client: &mut MultiplexedConnection) -> u64 {
@@ -93,5 +99,36 @@ async fn a_stream_that_lost_its_newest_entries_is_not_delivered_again() {
         probe.wait(6).await;
         assert_eq!(probe.numbers(), [0, 1, 2, 3, 4, 5]);
     }
+    bus.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_failed_fills_the_buffer_until_it_is_tried_again() {
+    const EVENTS: usize = 100;
+    const BUFFER: usize = 10;
+    let bus = common::config().await.connect().await.unwrap();
+    let (failed, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let probe = Probe::with({
+        let (failed, most) = (Arc::clone(&failed), Arc::clone(&most));
+        move |ctx, _| {
+            let outcome = if ctx.attempt() == 1 {
+                most.fetch_max(failed.fetch_add(1, SeqCst) + 1, SeqCst);
+                Err(HandlerError::retry_after("later", Duration::from_millis(100)))
+            } else {
+                failed.fetch_sub(1, SeqCst);
+                Ok(())
+            };
+            async { outcome }
+        }
+    });
+    let subscribe = Subscribe::to("a").buffer(BUFFER).concurrency(4).ordering(Ordering::Unordered);
+    bus.subscribe(subscribe, Arc::new(probe.clone())).await.unwrap();
+    for outcome in bus.publish_all((0..EVENTS as u64).map(numbered).collect()).await {
+        outcome.unwrap();
+    }
+    probe.wait(2 * EVENTS).await;
+    let most = most.load(SeqCst);
+    // What waits to be tried again, and as much that waits for a handler or has one.
+    assert!(most <= 3 * BUFFER, "{most} failed events were kept beside a buffer of {BUFFER}");
     bus.close().await.unwrap();
 }

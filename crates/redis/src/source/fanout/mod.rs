@@ -23,6 +23,8 @@ pub(crate) struct FanOut {
     undertaker: Undertaker,
     progress: Progress,
     put_back: PutBack<Token>,
+    /// How much may wait to be tried again before nothing new is taken.
+    buffer: usize,
     /// A read from where this subscription is, while it is behind.
     catching_up: Mutex<Option<Step<Result<Pages>>>>,
 }
@@ -37,6 +39,7 @@ impl FanOut {
             undertaker,
             progress: Progress::default(),
             put_back: PutBack::new(),
+            buffer: plan.buffer,
             catching_up: Mutex::default(),
         })
     }
@@ -62,6 +65,10 @@ impl FanOut {
 
     fn poll_next(&self, max: usize, cx: &mut Context<'_>) -> Poll<Result<Fetched<Token>>> {
         loop {
+            // What failed is kept by this process alone. Where that is much, some of it comes next, when it is due.
+            if self.put_back.len() >= self.buffer {
+                return Poll::Pending;
+            }
             if let Some(fetched) = self.take(max) {
                 return Poll::Ready(Ok(fetched));
             }
