@@ -52,6 +52,8 @@ struct State {
     along: Slab<Arc<Reader>>,
     routes: Router<usize>,
     reading: Vec<tokio::task::JoinHandle<()>>,
+    /// Counts how often reading was stopped: what a read brings that was begun before is nobody's.
+    stopped: u64,
     /// Why there is nothing more to read.
     failure: Option<Error>,
     /// Counts how often the streams turned out to be others.
@@ -181,7 +183,9 @@ impl Tail {
         if state.along.is_empty() {
             state.positions = ends;
             state.failure = None;
-            state.reading = (0..self.readers.len()).map(|reader| tokio::spawn(read_on(Arc::downgrade(self), reader))).collect();
+            let stopped = state.stopped;
+            let begin = |reader| tokio::spawn(read_on(Arc::downgrade(self), reader, stopped));
+            state.reading = (0..self.readers.len()).map(begin).collect();
         }
         let reader = Arc::new(Reader::new(plan, begins));
         state.go_along(&reader);
@@ -207,7 +211,14 @@ impl Tail {
 
     fn stop(&self, state: &mut State) {
         state.reading.drain(..).for_each(|reading| reading.abort());
+        // One that runs at this moment is aborted only when it waits next.
+        state.stopped += 1;
         self.readers.iter().for_each(|(link, _)| link.disconnect());
+    }
+
+    /// The state, for a read that was begun when reading had been stopped so often. Nothing where it was stopped since.
+    fn state_since(&self, stopped: u64) -> Option<MutexGuard<'_, State>> {
+        Some(self.state()).filter(|state| state.stopped == stopped)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -219,7 +230,7 @@ impl Tail {
 /// Reading what is new.
 impl Tail {
     /// Reads once, and hands over what there is.
-    async fn read(&self, reader: usize) -> Result<()> {
+    async fn read(&self, reader: usize, stopped: u64) -> Result<()> {
         let (link, partitions) = &self.readers[reader];
         let mut command = cmd("XREAD");
         let block = BLOCK.as_millis() as u64;
@@ -238,17 +249,17 @@ impl Tail {
         let fresh = link.live().is_none();
         link.connection().await?;
         if fresh {
-            self.check_streams(partitions).await?;
+            self.check_streams(partitions, stopped).await?;
             // The positions may be others now.
             return Ok(());
         }
         let answer = reply::array(link.send(&command).await?)?;
         if answer.is_empty() {
-            return self.check_streams(partitions).await;
+            return self.check_streams(partitions, stopped).await;
         }
         for stream in answer {
             let (partition, entries) = self.read_stream(stream)?;
-            self.hand_over(partition, entries);
+            self.hand_over(partition, entries, stopped);
         }
         Ok(())
     }
@@ -261,10 +272,10 @@ impl Tail {
         partition.map(|partition| (partition, entries)).ok_or_else(|| unavailable(format!("an answer from an unknown stream {name:?}")))
     }
 
-    fn hand_over(&self, partition: u32, entries: Vec<Entry>) {
+    fn hand_over(&self, partition: u32, entries: Vec<Entry>, stopped: u64) {
         // Decoded before the lock is taken.
         let decoded: Vec<_> = entries.iter().map(|entry| entry.event(self.stream(partition))).collect();
-        let mut state = self.state();
+        let Some(mut state) = self.state_since(stopped) else { return };
         state.note_sizes(&entries);
         let State { positions, scanned, along, routes, .. } = &mut *state;
         for (entry, event) in entries.into_iter().zip(decoded) {
@@ -282,9 +293,9 @@ impl Tail {
     }
 
     /// Notices streams whose ids have gone back: others, or those of a replica that took over and did not have all of it.
-    async fn check_streams(&self, partitions: &[u32]) -> Result<()> {
+    async fn check_streams(&self, partitions: &[u32], stopped: u64) -> Result<()> {
         for partition in partitions {
-            let position = self.state().positions[*partition as usize];
+            let Some(position) = self.state_since(stopped).map(|state| state.positions[*partition as usize]) else { return Ok(()) };
             if self.ahead(*partition, position).await?.last >= position.id {
                 continue;
             }
@@ -302,11 +313,7 @@ impl Tail {
                 let beginning = Position { passed: stream.added.map(|_| 0), ..Position::default() };
                 ("the stream is another one: what it holds is delivered from its beginning", beginning)
             };
-            let error = unavailable(message).during("fetch").with("stream", self.stream(*partition));
-            let error = error.with("was_at", position.id).with("is_at", stream.last);
-            tracing::warn!(target: "eventbus", %error, "the ids of a stream have gone back");
-            self.reporter.report(|| error);
-            let mut state = self.state();
+            let Some(mut state) = self.state_since(stopped) else { return Ok(()) };
             state.positions[*partition as usize] = from;
             state.generation += 1;
             for (_, reader) in &state.along {
@@ -316,16 +323,21 @@ impl Tail {
                     reader.begin_again(*partition, from);
                 }
             }
+            drop(state);
+            let error = unavailable(message).during("fetch").with("stream", self.stream(*partition));
+            let error = error.with("was_at", position.id).with("is_at", stream.last);
+            tracing::warn!(target: "eventbus", %error, "the ids of a stream have gone back");
+            self.reporter.report(|| error);
         }
         Ok(())
     }
 }
 
 /// Reads on for as long as somebody reads along.
-async fn read_on(tail: Weak<Tail>, reader: usize) {
+async fn read_on(tail: Weak<Tail>, reader: usize, stopped: u64) {
     let mut failing = false;
     while let Some(tail) = tail.upgrade() {
-        match tail.read(reader).await {
+        match tail.read(reader, stopped).await {
             Ok(()) => failing = false,
             Err(error) if error.is_retryable() => {
                 if !std::mem::replace(&mut failing, true) {
@@ -336,7 +348,7 @@ async fn read_on(tail: Weak<Tail>, reader: usize) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Err(error) => {
-                let mut state = tail.state();
+                let Some(mut state) = tail.state_since(stopped) else { return };
                 state.failure = Some(error);
                 state.along.iter().for_each(|(_, reader)| reader.wake());
                 return;
@@ -490,5 +502,44 @@ impl Tail {
         let first = reply::bytes(reply::next(&mut parts)?)?;
         let first = if first.is_empty() { None } else { Some(EntryId::read(&first)?) };
         Ok(Ahead { last, follow, is_exact, added, first })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eventbus_core::{Capabilities, Subscribe};
+
+    #[test]
+    fn what_a_stopped_read_brings_is_nobodys() {
+        let home = Home { names: Names::new("t", 1), links: Vec::new(), readers: Vec::new(), lease: BLOCK, reporter: Reporter::new() };
+        let tail = Tail::new(home);
+        let plan = Plan::new(Subscribe::to("a"), &Capabilities::all("test"), "test").unwrap();
+        // Somebody new reads along, from a place before what the stopped read brings.
+        let begin = |state: &mut State| {
+            state.positions = vec![Position::default()];
+            let reader = Arc::new(Reader::new(&plan, state.positions.clone()));
+            state.go_along(&reader);
+            let place = state.along.insert(Arc::clone(&reader));
+            plan.patterns.iter().for_each(|pattern| state.routes.insert(pattern, place));
+            (place, reader)
+        };
+        let fields = [("specversion", "1.0"), ("id", "1"), ("source", "/s"), ("type", "a")];
+        let fields: Vec<_> = fields.map(|(name, value)| (name.into(), value.into())).into();
+        let entry = || Entry { id: "5-0".parse().unwrap(), fields: fields.clone() };
+        let got = |reader: &Reader| reader.queue().pop_if(|_| true).is_some();
+
+        let (place, first) = begin(&mut tail.state());
+        let before = tail.state().stopped;
+        tail.hand_over(0, vec![entry()], before);
+        assert!(got(&first));
+        tail.leave(place);
+        let (_, second) = begin(&mut tail.state());
+        tail.hand_over(0, vec![entry()], before);
+        assert!(!got(&second));
+        assert_eq!(tail.state().positions[0].id, EntryId::FIRST);
+        let now = tail.state().stopped;
+        tail.hand_over(0, vec![entry()], now);
+        assert!(got(&second), "a read of its own brings it");
     }
 }
