@@ -4,7 +4,10 @@ pub(crate) mod fanout;
 pub(crate) mod group;
 pub(crate) mod listener;
 
-use crate::entry::{Decoded, Entry, EntryId};
+use crate::{
+    entry::{Decoded, Entry, EntryId},
+    error::unavailable,
+};
 use eventbus_core::{EventType, Plan, Result};
 use eventbus_runtime::{Backlog, Buried, Fetched, Progress, Run, Settled, Source};
 use fanout::FanOut;
@@ -21,6 +24,16 @@ use std::{
 
 /// Work that goes on while nobody waits for it, and is never lost half-way.
 pub(crate) type Step<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Work that asks several times, one after the other, and gets on with that while nobody polls. It ends where nobody has it any more.
+pub(crate) fn by_itself<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Step<Result<T>> {
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn(work);
+    Box::pin(async move {
+        let outcome = task.join_next().await.and_then(std::result::Result::ok);
+        outcome.unwrap_or_else(|| Err(unavailable("what was asked of the server was interrupted")))
+    })
+}
 
 /// Where a delivery comes from.
 #[derive(Debug, Clone)]
@@ -140,4 +153,27 @@ pub(crate) fn sift(plan: &Plan, entry: &Entry, stream: &str) -> Option<Decoded> 
     let event = entry.event(stream);
     // A structured event says its type inside.
     if event.as_ref().is_ok_and(|event| !matches(event.event_type())) { None } else { Some(event) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_asks_several_times_gets_on_while_nobody_polls_and_ends_with_its_owner() {
+        let ((first, answered), (second, mut asked)) = (oneshot::channel::<()>(), oneshot::channel());
+        let step = by_itself(async {
+            answered.await.unwrap();
+            second.send(()).unwrap();
+            Ok(())
+        });
+        first.send(()).unwrap();
+        tokio::time::timeout(Duration::from_secs(60), &mut asked).await.expect("it asks again").unwrap();
+        step.await.unwrap();
+
+        let (mut third, nobody) = oneshot::channel::<()>();
+        drop(by_itself(async { nobody.await.map_err(|_| unavailable("gone")) }));
+        tokio::time::timeout(Duration::from_secs(60), third.closed()).await.expect("it ended");
+    }
 }

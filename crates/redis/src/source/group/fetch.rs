@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     entry::EntryId,
-    source::{Step, Token},
+    source::{Step, Token, by_itself},
 };
 use eventbus_core::{Error, Result};
 use eventbus_runtime::{Fetched, Run, Ticket};
@@ -232,7 +232,7 @@ impl Fetching {
         if self.is_incomplete && self.recovering.is_none() && self.claiming.is_none() {
             // What is lost from here on is not in the answer.
             self.is_incomplete = false;
-            self.recovering = Some(Box::pin(Arc::clone(member).recover(self.held.clone())));
+            self.recovering = Some(by_itself(Arc::clone(member).recover(self.held.clone())));
         }
         if self.is_incomplete || self.recovering.is_some() {
             return;
@@ -248,7 +248,7 @@ impl Fetching {
             let partitions = member.partitions();
             self.first_claim = (self.first_claim + 1) % partitions;
             let order = (0..partitions).map(|place| (self.first_claim + place) % partitions);
-            self.claiming = Some(Box::pin(Arc::clone(member).claim(self.want(order, now), max)));
+            self.claiming = Some(by_itself(Arc::clone(member).claim(self.want(order, now), max)));
         }
         // What is taken over is older than what is new, so it comes first.
         if max > 0 && self.claiming.is_none() {
@@ -513,11 +513,14 @@ impl Fetching {
     /// Fetches nothing more. Returns the reads that wait at the server.
     pub(super) fn end(&mut self) -> Vec<(usize, Step<Result<Read>>)> {
         self.ended = true;
-        self.claiming = None;
-        self.recovering = None;
         self.passing = None;
         let reading = self.reading.iter_mut().enumerate();
         reading.filter_map(|(reader, reading)| Some((reader, reading.take()?.step))).collect()
+    }
+
+    /// What else is still being given to this member, and is wanted no more.
+    pub(super) fn end_claims(&mut self) -> Vec<Step<Result<Vec<Claimed>>>> {
+        [self.claiming.take(), self.recovering.take()].into_iter().flatten().collect()
     }
 }
 

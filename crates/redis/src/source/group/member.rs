@@ -3,7 +3,7 @@
 use super::{
     clock::Clock,
     declaration::{declaration, differences, start},
-    reading::Read,
+    reading::{Claimed, Read},
 };
 use crate::{
     entry::{Decoded, Entry},
@@ -181,6 +181,13 @@ impl Member {
                 }
             }
             link.disconnect();
+        }
+    }
+
+    /// Waits until nothing more is taken over, so that all of it goes back.
+    pub(super) async fn stop_claiming(&self, claiming: Vec<Step<Result<Vec<Claimed>>>>) {
+        for step in claiming {
+            let _ = tokio::time::timeout(Duration::from_secs(1), step).await;
         }
     }
 

@@ -116,7 +116,9 @@ impl GroupMember {
     /// Ends the membership: what was not settled goes back at once, and the server's record of the member goes.
     pub(crate) async fn leave(&self) {
         let reading = self.fetching().end();
+        let claiming = self.fetching().end_claims();
         self.member.stop_reading(reading).await;
+        self.member.stop_claiming(claiming).await;
         self.member.leave().await;
     }
 
