@@ -57,10 +57,12 @@ impl ReaderSource {
         let mut reading = self.reading.lock().await;
         let mut due = std::pin::pin!(self.back.due(false));
         loop {
+            // What failed waits here and not at the server, so it takes room as anything else.
+            let has_room = self.back.len() < self.plan.buffer;
             tokio::select! {
                 biased;
                 run = &mut due => return Ok(Fetched::Run(run)),
-                fetched = self.step(&mut reading, max) => {
+                fetched = self.step(&mut reading, max), if has_room => {
                     if let Some(fetched) = fetched? {
                         return Ok(fetched);
                     }
