@@ -112,7 +112,8 @@ impl ReaderSource {
         state.consumer.arrived = place.delivery;
         state.consumer.known = place.delivery + place.pending;
         // A server that was cut off from its disk may have lost the end of the stream, and give the places of what it lost to what it stores next.
-        let is_old = matches!(state.place, From::Sequence(next) if place.sequence < next) && place.stored_at <= state.newest;
+        let is_overwritten = state.newest > 0 && place.stored_at > state.newest;
+        let is_old = matches!(state.place, From::Sequence(next) if place.sequence < next) && !is_overwritten;
         if is_old {
             return true;
         }

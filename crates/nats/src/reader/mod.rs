@@ -43,7 +43,7 @@ struct State {
     arrived: VecDeque<(Event, Token, Option<Error>)>,
     /// Where to go on.
     place: From,
-    /// When the newest was stored of what has arrived, as [`Token::stored_at`].
+    /// When the newest was stored of what has arrived, as [`Token::stored_at`]; 0 where nothing has.
     newest: u64,
     /// When the stream was made.
     stream_born: String,
