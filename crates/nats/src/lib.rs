@@ -53,7 +53,7 @@
 //!
 //! | parameter | default | meaning |
 //! |---|---|---|
-//! | `mode` | `jetstream` | `jetstream` or `core` |
+//! | `mode` | `jetstream` | `jetstream` or `core`, beside which what is about the stream, its leases and acknowledgements is refused |
 //! | `prefix` | `events` | what subjects begin with; also the path of the URL |
 //! | `stream` | the prefix in capitals | the name of the stream |
 //! | `max_age` | `24h` | how old events get; `0` of any age |

@@ -43,7 +43,7 @@
 //!
 //! | parameter | default | |
 //! |---|---|---|
-//! | `mode` | `streams` | or `pubsub` |
+//! | `mode` | `streams` | or `pubsub`, beside which what is about streams and their leases is refused |
 //! | `prefix` | `events` | what all keys and channels begin with |
 //! | `partitions` | 1 | streams that events are spread over; fixed when the prefix is used first |
 //! | `database` | 0 | also as the path |
