@@ -115,6 +115,19 @@ pub(super) async fn what_a_broken_connection_swallowed_comes_first(story: Story)
     bus.close().await.unwrap();
 }
 
+/// Handlers that wait at a gate, and then tell a history.
+fn held_back(gate: &Gate, history: &History) -> Probe {
+    let (gate, history) = (gate.clone(), history.clone());
+    Probe::with(move |ctx, event| {
+        let (gate, history) = (gate.clone(), history.clone());
+        async move {
+            gate.pass().await;
+            history.handled(event.id(), ctx.attempt());
+            Ok(())
+        }
+    })
+}
+
 /// A member leaves, and what it gives back is sent to another one, whose connection breaks.
 pub(super) async fn what_a_broken_connection_swallowed_of_a_member_that_left_comes_at_once(story: Story) {
     const EVENTS: usize = 200;
@@ -126,17 +139,7 @@ pub(super) async fn what_a_broken_connection_swallowed_of_a_member_that_left_com
     let (leaving, beside) = (story.bus(server.address()).await, story.bus(server.address()).await);
     let staying = story.bus(proxy.address()).await;
     let (gate, history) = (Gate::new(), History::new());
-    let held = Probe::with({
-        let (gate, history) = (gate.clone(), history.clone());
-        move |ctx, event| {
-            let (gate, history) = (gate.clone(), history.clone());
-            async move {
-                gate.pass().await;
-                history.handled(event.id(), ctx.attempt());
-                Ok(())
-            }
-        }
-    });
+    let held = held_back(&gate, &history);
     subscribe(&*leaving, Subscribe::to("a").group("g"), &held).await;
     publish(&*beside, &history, EVENTS).await;
     held.wait_within(1, PATIENCE).await;
@@ -302,17 +305,7 @@ pub(super) async fn a_close_gives_back_what_had_not_started(story: Story) {
     let (bus, other) = (story.bus(server.address()).await, story.bus(server.address()).await);
     let (gate, history) = (Gate::new(), History::new());
     let member = || Subscribe::to("a").group("g").concurrency(AT_ONCE).ordering(Ordering::Unordered);
-    let held = Probe::with({
-        let (gate, history) = (gate.clone(), history.clone());
-        move |ctx, event| {
-            let (gate, history) = (gate.clone(), history.clone());
-            async move {
-                gate.pass().await;
-                history.handled(event.id(), ctx.attempt());
-                Ok(())
-            }
-        }
-    });
+    let held = held_back(&gate, &history);
     subscribe(&*bus, member(), &held).await;
     publish(&*other, &history, EVENTS).await;
     held.wait_within(AT_ONCE, PATIENCE).await;
