@@ -161,7 +161,7 @@ impl GroupSource {
             stored_at: place.stored_at,
             arrived: Instant::now(),
             bytes: message.length,
-            epoch: self.known().epoch,
+            epoch: self.epoch(),
         };
         if self.ledger().is_overwritten_by(&token) {
             token.epoch = self.begin_another_epoch();
@@ -190,7 +190,7 @@ impl GroupSource {
         tracing::warn!(target: "eventbus", stream = self.grounds.stream, group = self.group(), "the stream has lost its newest events; some may come twice");
         self.ledger().forget();
         self.learn(|known| known.epoch += 1);
-        self.known().epoch
+        self.epoch()
     }
 
     /// Finds out which deliveries count as attempts, where the server has delivered something before.

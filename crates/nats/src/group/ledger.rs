@@ -193,7 +193,8 @@ impl Ledger {
         if ticket.is_some() {
             return Some(Fetched::Run(Run::one(event, token, attempt).with_ticket(ticket)));
         }
-        let mut deliveries = vec![(event, token)];
+        let mut deliveries = Vec::with_capacity(max.min(1 + self.arrived.len()));
+        deliveries.push((event, token));
         while deliveries.len() < max
             && at == 0
             && let Some(next) = self.arrived.pop_front_if(|next| next.is_like(attempt, now))

@@ -115,13 +115,17 @@ impl GroupSource {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn epoch(&self) -> u64 {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).epoch
+    }
+
     fn learn(&self, learn: impl FnOnce(&mut Known)) {
         learn(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Whether a delivery is of the stream that is there now. Outcomes of another one mean nothing.
     fn is_current(&self, token: &Token) -> bool {
-        token.epoch == self.known().epoch
+        token.epoch == self.epoch()
     }
 
     /// What its group has not acknowledged.
