@@ -21,7 +21,8 @@ Usage: cargo xtask bench [FILTER] [--json] [--quick] [--report] [--list]
 
   FILTER     only comparisons whose name and rival, joined by a space, contain this
   --json     one object for each comparison
-  --quick    a quarter of the events in each round; cargo xtask bench also builds faster, without optimizing across crates
+  --quick    a quarter of the events in each round, and no counting of what clients of servers take; cargo xtask bench also builds
+             faster, without optimizing across crates
   --report   write docs/performance.md and its plots, too
   --list     name the comparisons without running them";
 

@@ -28,6 +28,8 @@ pub struct Contest {
     pub ours: Side,
     /// Who else does it.
     pub rivals: Vec<Rival>,
+    /// Whether it takes too long for a quick look, however few events it has.
+    pub is_slow: bool,
 }
 
 /// Somebody who does the same job.
@@ -113,7 +115,7 @@ where
 impl Contest {
     /// A contest without rivals yet.
     pub fn new(name: impl Into<String>, unit: Unit, events: u64, ours: Side) -> Self {
-        Self { name: name.into(), unit, events, ours, rivals: Vec::new() }
+        Self { name: name.into(), unit, events, ours, rivals: Vec::new(), is_slow: false }
     }
 
     /// Adds a rival.
@@ -121,6 +123,18 @@ impl Contest {
     pub fn against(mut self, name: impl Into<String>, target: impl Into<Option<f64>>, side: Side) -> Self {
         self.rivals.push(Rival { name: name.into(), target: target.into(), side });
         self
+    }
+
+    /// Leaves it out of a quick look.
+    #[must_use]
+    pub fn slow(self) -> Self {
+        Self { is_slow: true, ..self }
+    }
+
+    /// How a rival does it.
+    #[must_use]
+    pub fn rival(self, name: &str) -> Option<Side> {
+        self.rivals.into_iter().find(|rival| rival.name == name).map(|rival| rival.side)
     }
 
     /// Keeps the rivals whose line in the table contains `filter`. `None` where none is left.

@@ -3,7 +3,7 @@
 use eventbus_bench::{
     all::PARTS,
     arguments::{Arguments, USAGE},
-    contest::Result,
+    contest::{Contest, Result},
     costs, report,
     run::{self, Effort},
     show,
@@ -12,10 +12,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let given: Vec<String> = std::env::args().skip(1).collect();
-    if let [alone, side, events] = &given[..]
+    if let [alone, job @ ..] = &given[..]
         && alone == costs::ALONE
     {
-        return costs::alone(side, events);
+        return costs::alone(job);
     }
     let arguments = match Arguments::parse(given) {
         Ok(arguments) => arguments,
@@ -54,7 +54,8 @@ async fn measure(arguments: &Arguments) -> Result<Vec<String>> {
             continue;
         }
         for number in 0..part.contests("").len() {
-            let chosen = |url: &str| part.contests(url).into_iter().nth(number).and_then(|contest| contest.filtered(filter));
+            let is_in = |contest: &Contest| !(arguments.quick && contest.is_slow);
+            let chosen = |url: &str| part.contests(url).into_iter().nth(number).filter(is_in).and_then(|contest| contest.filtered(filter));
             if chosen("").is_none() {
                 continue;
             }

@@ -62,7 +62,7 @@ pub async fn run(contest: Contest, effort: Effort, faults: &mut Vec<String>) -> 
 }
 
 async fn compare(contest: Contest, effort: Effort, faults: &mut Vec<String>) -> Result<Vec<Comparison>> {
-    let Contest { name, unit, events, ours, rivals } = contest;
+    let Contest { name, unit, events, ours, rivals, .. } = contest;
     let events = ((events as f64 * effort.share) as u64).max(1);
     let mut ours = Competitor::prepared(ours, events).await?;
     let mut others = Vec::new();

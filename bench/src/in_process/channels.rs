@@ -10,7 +10,7 @@ use crate::{
 use std::{borrow::Borrow, future::Future, sync::Arc};
 
 /// The job as it is done with `tokio::sync::mpsc`.
-pub fn mpsc(topology: Topology) -> Side {
+pub(super) fn mpsc(topology: Topology) -> Side {
     Side::new(move || async move {
         if topology.subscribers == 1 { channels::<Tokio<Tick>>(topology) } else { channels::<Tokio<Arc<Tick>>>(topology) }
     })

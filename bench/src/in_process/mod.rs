@@ -8,11 +8,10 @@ mod ruststream;
 mod strev;
 mod tokio_broadcast;
 
-use crate::contest::{Contest, Side, Unit};
+use crate::contest::{Contest, Unit};
 use std::fmt;
 
-pub use self::ours::ours;
-pub use self::{channels::mpsc, ruststream::ruststream, strev::strev, tokio_broadcast::broadcast};
+use self::{channels::mpsc, ours::ours, ruststream::ruststream, strev::strev, tokio_broadcast::broadcast};
 
 /// How many events may wait for a subscriber, in all that have a bound.
 pub const BUFFER: usize = 1024;
@@ -30,20 +29,6 @@ impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}→{}", self.publishers, self.subscribers)
     }
-}
-
-/// The sides whose costs are counted, by name.
-#[must_use]
-pub fn side(name: &str) -> Option<Side> {
-    let one = Topology { publishers: 1, subscribers: 1 };
-    Some(match name {
-        "ours" => ours(one),
-        "tokio broadcast" => broadcast(one),
-        "tokio mpsc" => mpsc(one),
-        "ruststream" => ruststream(one),
-        "strev" => strev(one),
-        _ => return None,
-    })
 }
 
 /// All of them.

@@ -9,7 +9,7 @@ use eventbus::{Bus, BusExt as _, Data, Event, EventData as _, MemoryBus};
 use std::sync::Arc;
 
 /// The job as Eventbus does it.
-pub fn ours(Topology { publishers, subscribers }: Topology) -> Side {
+pub(super) fn ours(Topology { publishers, subscribers }: Topology) -> Side {
     Side::new(move || async move {
         let bus: Arc<dyn Bus> = Arc::new(MemoryBus::new());
         let tally = Tally::new(subscribers);

@@ -32,7 +32,7 @@ macro_rules! handlers {
         )*
 
         /// The job as ruststream does it.
-        pub fn ruststream(Topology { publishers, subscribers }: Topology) -> Side {
+        pub(super) fn ruststream(Topology { publishers, subscribers }: Topology) -> Side {
             Side::new(move || async move {
                 let broker = MemoryBroker::new();
                 let publisher = broker.publisher();

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 const PROBE: u64 = u64::MAX;
 
 /// The job as strev does it.
-pub fn strev(Topology { publishers, subscribers }: Topology) -> Side {
+pub(super) fn strev(Topology { publishers, subscribers }: Topology) -> Side {
     Side::new(move || async move {
         let (channel, topic) = (Channel::new(BUFFER), Topic::new("bench.tick"));
         let tally = Tally::new(subscribers);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast::channel;
 
 /// The job as it is done with a broadcast channel.
-pub fn broadcast(Topology { publishers, subscribers }: Topology) -> Side {
+pub(super) fn broadcast(Topology { publishers, subscribers }: Topology) -> Side {
     Side::new(move || async move {
         let (sender, _) = channel::<Arc<Tick>>(BUFFER);
         let gate = Arc::new(Gate::new(BUFFER, subscribers));

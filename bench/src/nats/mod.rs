@@ -9,6 +9,7 @@ use self::{raw::Raw, ruststream::RustStream, strev::Strev};
 use crate::{
     brokers::{Ours, concurrently, group, in_batches, one_by_one, sizes},
     contest::{Contest, Unit},
+    costs,
 };
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -46,7 +47,10 @@ pub fn contests(url: &str) -> Vec<Contest> {
             );
         }
     }
+    let clients =
+        costs::of_clients(all.iter().filter(|contest| contest.name.contains("500 in a batch, ") || contest.name.contains("1 member")), url);
     all.extend(core::contests(url));
+    all.extend(clients);
     all
 }
 

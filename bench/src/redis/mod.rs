@@ -11,6 +11,7 @@ use self::{omniqueue::Omniqueue, raw::Raw, ruststream::RustStream, sea_streamer:
 use crate::{
     brokers::{Ours, concurrently, group, in_batches, one_by_one, sizes},
     contest::{Contest, Unit},
+    costs,
 };
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -62,7 +63,10 @@ pub fn contests(url: &str) -> Vec<Contest> {
                 .against("strev-redis", 1.5, group(1, own(Strev::connect(at(), size)))),
         );
     }
+    let clients =
+        costs::of_clients(all.iter().filter(|contest| contest.name.contains("500 in a batch, ") || contest.name.contains("1 member")), url);
     all.extend(pubsub::contests(url));
+    all.extend(clients);
     all
 }
 
