@@ -8,8 +8,9 @@ mod sentinel;
 use crate::{RedisConfig, error};
 use eventbus_core::{Error, ErrorKind, Result};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo, Value,
     aio::MultiplexedConnection,
+    cmd,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 use std::{fmt, time::Duration};
@@ -101,11 +102,18 @@ impl Connector {
 
     async fn open_with(&self, key: &str, settings: AsyncConnectionConfig, protocol: ProtocolVersion) -> Result<MultiplexedConnection> {
         let opened = tokio::time::timeout(self.connect_timeout, async {
-            let client = self.client(key).await?;
-            let info = client.get_connection_info();
-            let info = info.clone().set_redis_settings(info.redis_settings().clone().set_protocol(protocol));
+            let info = self.client(key).await?.get_connection_info().clone();
+            let login = info.redis_settings().clone();
+            let database = login.db();
+            // The database is chosen here: the client's own handshake drops the word that tells a busy server from one without it.
+            let info = info.set_redis_settings(login.set_protocol(protocol).set_db(0));
             let client = Client::open(info).map_err(|error| error::translate(&error))?;
-            client.get_multiplexed_async_connection_with_config(&settings).await.map_err(|error| self.refused(&error))
+            let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await.map_err(|error| refused(&error))?;
+            if database != 0 {
+                let chosen = connection.send_packed_command(cmd("SELECT").arg(database)).await.and_then(Value::extract_error);
+                chosen.map_err(|error| refused(&error).with("database", database))?;
+            }
+            Ok(connection)
         });
         opened.await.unwrap_or_else(|_| Err(error::unavailable(format!("no connection to Redis within {:?}", self.connect_timeout))))
     }
@@ -122,11 +130,6 @@ impl Connector {
         }
     }
 
-    fn refused(&self, error: &redis::RedisError) -> Error {
-        let translated = error::translate(error);
-        if translated.kind() == ErrorKind::Unavailable { translated.caused_by(error.to_string()) } else { translated }
-    }
-
     /// Whether each key may be on another server.
     pub(crate) fn is_spread(&self) -> bool {
         #[cfg(feature = "cluster")]
@@ -134,6 +137,11 @@ impl Connector {
         #[cfg(not(feature = "cluster"))]
         return false;
     }
+}
+
+fn refused(error: &redis::RedisError) -> Error {
+    let translated = error::translate(error);
+    if translated.kind() == ErrorKind::Unavailable { translated.caused_by(error.to_string()) } else { translated }
 }
 
 impl Place {

@@ -30,6 +30,7 @@ fn by_kind(error: &RedisError, text: &str) -> Error {
             Error::new(ErrorKind::Unavailable, text.to_owned())
         }
         Kind::RESP3NotSupported => Error::new(ErrorKind::Unsupported, "the server does not speak RESP3, which Redis has from 6.0 on"),
+        Kind::Server(_) if text.contains("max number of clients") => Error::new(ErrorKind::Unavailable, "the server has its `maxclients`"),
         Kind::Server(_) | Kind::Extension if text.contains("unknown command") => {
             Error::new(ErrorKind::Unsupported, format!("the server cannot do this: {text}"))
         }
@@ -126,6 +127,15 @@ mod tests {
             ("READONLY You can't write against a read only replica.", ErrorKind::Unavailable, true),
             ("LOADING Redis is loading the dataset in memory", ErrorKind::Unavailable, true),
             ("CLUSTERDOWN The cluster is down", ErrorKind::Unavailable, true),
+            ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", ErrorKind::Unavailable, true),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", ErrorKind::Unavailable, true),
+            ("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", ErrorKind::Unavailable, true),
+            ("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to", ErrorKind::Unavailable, true),
+            ("NOREPLICAS Not enough good replicas to write.", ErrorKind::Unavailable, true),
+            ("ERR max number of clients reached", ErrorKind::Unavailable, true),
+            ("ERR max number of clients + cluster connections reached", ErrorKind::Unavailable, true),
+            ("ERR DB index is out of range", ErrorKind::Invalid, false),
+            ("WRONGPASS invalid username-password pair or user is disabled.", ErrorKind::Denied, false),
             ("MOVED 1 127.0.0.1:7000", ErrorKind::Unavailable, true),
             ("WRONGTYPE Operation against a key holding the wrong kind of value", ErrorKind::Conflict, false),
             ("ERR unknown command 'XADD'", ErrorKind::Unsupported, false),

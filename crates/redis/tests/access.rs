@@ -89,6 +89,22 @@ async fn a_database_is_a_place_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_database_that_is_not_there_or_not_for_this_user_is_told_as_such() {
+    let server = RedisServer::builder().config("requirepass secret").start().await;
+    let mut admin = client(&format!(":secret@{}", server.address())).await;
+    let _: String = ask(&mut admin, &words("ACL SETUSER alice on >pass ~* &* +@all -select")).await;
+    let refused = async |user: &str, database: u32| {
+        let error = RedisBus::connect(&format!("redis://{user}@{}/{database}", server.address())).await.unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("alice") && shown.contains(&database.to_string()), "{shown}");
+        (error.kind(), error.is_retryable())
+    };
+    assert_eq!(refused(":secret", 99).await, (ErrorKind::Invalid, false));
+    assert_eq!(refused("alice:pass", 3).await, (ErrorKind::Denied, false));
+    assert_eq!(refused("", 3).await, (ErrorKind::Denied, false));
+}
+
+#[tokio::test]
 async fn the_callers_client_says_where_and_who_and_is_left_alone() {
     let server = RedisServer::builder().config("requirepass secret").start().await;
     let own = redis::Client::open(format!("redis://:secret@{}/2", server.address())).unwrap();

@@ -26,7 +26,6 @@ impl Master {
         let places = addresses(config, PORT)?.into_iter().map(place);
         let build = || {
             let mut builder = SentinelClientBuilder::new(places, name, SentinelServerType::Master)?
-                .set_client_to_redis_db(access.login.db())
                 .set_client_to_redis_tcp_settings(access.tcp.clone())
                 .set_client_to_sentinel_tcp_settings(access.tcp.clone());
             if let Some(user) = &config.user {
@@ -61,6 +60,8 @@ impl Master {
         let found = self.sentinels.lock().await.async_get_client().await;
         let found = found.map_err(|error| error::translate(&error))?;
         let info = found.get_connection_info().clone();
-        Client::open(info.set_tcp_settings(self.access.tcp.clone())).map_err(|error| error::translate(&error))
+        // Who asks the master what it is needs no database.
+        let login = info.redis_settings().clone().set_db(self.access.login.db());
+        Client::open(info.set_redis_settings(login).set_tcp_settings(self.access.tcp.clone())).map_err(|error| error::translate(&error))
     }
 }
