@@ -1,11 +1,12 @@
 //! Settings of a bus over Redis.
 
 mod check;
+mod shown;
 
 use crate::{RedisBus, connect::Secret};
 use eventbus_core::{Result, Retry};
 use eventbus_runtime::url::BusUrl;
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 /// What carries the events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub enum Idmp {
 #[must_use = "a bus exists only after `connect`"]
 pub struct RedisConfig {
     pub(crate) addresses: Vec<String>,
-    pub(crate) database: u32,
+    pub(crate) database: Option<u32>,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<Secret>,
     pub(crate) tls: bool,
@@ -75,13 +76,15 @@ pub struct RedisConfig {
     pub(crate) max_in_flight_bytes: usize,
     pub(crate) max_payload: usize,
     pub(crate) hold: Option<usize>,
+    /// The first setting that was said and has a meaning only where events are kept. Its value may be the default all the same.
+    of_streams: Option<&'static str>,
 }
 
 impl Default for RedisConfig {
     fn default() -> Self {
         Self {
             addresses: Vec::new(),
-            database: 0,
+            database: None,
             user: None,
             password: None,
             tls: false,
@@ -112,6 +115,7 @@ impl Default for RedisConfig {
             max_in_flight_bytes: 64 * 1024 * 1024,
             max_payload: 1024 * 1024,
             hold: None,
+            of_streams: None,
         }
     }
 }
@@ -132,7 +136,7 @@ impl RedisConfig {
 
     /// The number of the database. Default 0.
     pub fn database(mut self, number: u32) -> Self {
-        self.database = number;
+        self.database = Some(number);
         self
     }
 
@@ -244,12 +248,14 @@ impl RedisConfig {
     /// Over how many streams the events are spread, by their [ordering key](eventbus_core::Event::ordering_key). Default 1, which keeps
     /// one order of all events. It is fixed when a prefix is used first.
     pub fn partitions(mut self, partitions: u32) -> Self {
+        self.of_streams.get_or_insert("partitions");
         self.partitions = partitions;
         self
     }
 
     /// For how long the same (source, id) is stored once. Default 2 minutes; zero turns it off.
     pub fn dedup_window(mut self, window: Duration) -> Self {
+        self.of_streams.get_or_insert("dedup_window");
         self.dedup_window = window;
         self
     }
@@ -260,24 +266,28 @@ impl RedisConfig {
     ///
     /// [`BusStats::duplicates`]: eventbus_core::BusStats::duplicates
     pub fn idmp(mut self, idmp: Idmp) -> Self {
+        self.of_streams.get_or_insert("idmp");
         self.idmp = idmp;
         self
     }
 
     /// How long events are retained. Default 24 hours; zero without end.
     pub fn max_age(mut self, age: Duration) -> Self {
+        self.of_streams.get_or_insert("max_age");
         self.max_age = age;
         self
     }
 
     /// How many events are retained, in each partition. Default 1,000,000; zero without end.
     pub fn max_msgs(mut self, events: u64) -> Self {
+        self.of_streams.get_or_insert("max_msgs");
         self.max_msgs = events;
         self
     }
 
     /// How many dead letters are kept. Default 10,000. A full store refuses further ones: their events stay and are tried again.
     pub fn max_dead_letters(mut self, letters: u64) -> Self {
+        self.of_streams.get_or_insert("max_dead_letters");
         self.max_dead_letters = letters;
         self
     }
@@ -285,6 +295,7 @@ impl RedisConfig {
     /// How long a member of a group may be silent until the others take over what it holds. Default 30 s. A handler may take longer: what
     /// runs is renewed three times within it.
     pub fn lease(mut self, lease: Duration) -> Self {
+        self.of_streams.get_or_insert("lease");
         self.lease = lease;
         self
     }
@@ -349,59 +360,5 @@ impl RedisConfig {
     /// [`Invalid`](eventbus_core::ErrorKind::Invalid) for anything unknown or wrong, naming it.
     pub fn from_url(url: BusUrl) -> Result<Self> {
         crate::url::read(url)
-    }
-}
-
-/// Everything but what is secret.
-impl fmt::Debug for RedisConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisConfig")
-            .field("addresses", &self.addresses)
-            .field("database", &self.database)
-            .field("user", &self.user.as_ref().map(|_| Secret::SHOWN))
-            .field("password", &self.password)
-            .field("tls", &self.tls)
-            .field("tls_ca", &self.tls_ca)
-            .field("tls_cert", &self.tls_cert)
-            .field("tls_key", &self.tls_key)
-            .field("sentinel", &self.sentinel)
-            .field("sentinel_user", &self.sentinel_user.as_ref().map(|_| Secret::SHOWN))
-            .field("sentinel_password", &self.sentinel_password)
-            .field("cluster", &self.cluster)
-            .field("mode", &self.mode)
-            .field("prefix", &self.prefix)
-            .field("partitions", &self.partitions)
-            .field("dedup_window", &self.dedup_window)
-            .field("idmp", &self.idmp)
-            .field("max_age", &self.max_age)
-            .field("max_msgs", &self.max_msgs)
-            .field("max_dead_letters", &self.max_dead_letters)
-            .field("lease", &self.lease)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("retry_on_connect", &self.retry_on_connect)
-            .field("response_timeout", &self.response_timeout)
-            .field("reconnect_wait", &self.reconnect_wait)
-            .field("max_reconnect_wait", &self.max_reconnect_wait)
-            .field("publish_timeout", &self.publish_timeout)
-            .field("close_timeout", &self.close_timeout)
-            .field("max_in_flight", &self.max_in_flight)
-            .field("max_in_flight_bytes", &self.max_in_flight_bytes)
-            .field("max_payload", &self.max_payload)
-            .field("hold", &self.hold)
-            .finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let config = RedisConfig::default().user("alice").password("hunter2").sentinel_user("bob").sentinel_password("hunter3");
-        let shown = format!("{config:?}");
-        for secret in ["alice", "bob", "hunter"] {
-            assert!(!shown.contains(secret), "{shown}");
-        }
     }
 }

@@ -171,7 +171,7 @@ impl Access {
         if config.tls {
             return Err(feature_off("tls", "true"));
         }
-        let mut login = RedisConnectionInfo::default().set_db(config.database.into());
+        let mut login = RedisConnectionInfo::default().set_db(config.database.unwrap_or_default().into());
         if let Some(user) = &config.user {
             login = login.set_username(user);
         }

@@ -116,8 +116,10 @@ async fn the_callers_client_says_where_and_who_and_is_left_alone() {
     let mut after = own.get_multiplexed_async_connection().await.unwrap();
     let keys: i64 = ask(&mut after, &redis::cmd("DBSIZE")).await;
     assert!(keys > 0, "it was in the client's database");
-    let error = RedisBus::from_client(own, RedisConfig::new().address("elsewhere")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid, "a second server: {error}");
+    for second in [RedisConfig::new().address("elsewhere"), RedisConfig::new().database(0)] {
+        let error = RedisBus::from_client(own.clone(), second).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "a second place: {error}");
+    }
 }
 
 #[cfg(feature = "tls")]

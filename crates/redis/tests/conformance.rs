@@ -25,7 +25,7 @@ const PUBSUB: Redis = Redis { mode: Mode::PubSub, idmp: Idmp::Off };
 impl Fixture for Redis {
     async fn bus(&self, setup: &Setup) -> Result<Arc<dyn Bus>> {
         let config = RedisConfig::from_url(BusUrl::parse(&servers::redis().await)?)?;
-        let mut config = config.mode(self.mode).idmp(self.idmp).prefix(&setup.name);
+        let mut config = config.mode(self.mode).prefix(&setup.name);
         config = config.publish_timeout(setup.publish_timeout).close_timeout(setup.close_timeout);
         if let Some(capacity) = setup.hold {
             config = config.hold(capacity);
@@ -34,7 +34,7 @@ impl Fixture for Redis {
             config = config.max_payload(bytes);
         }
         if self.mode == Mode::Streams {
-            config = with_stream(config, setup);
+            config = with_stream(config.idmp(self.idmp), setup);
         }
         Ok(Arc::new(config.connect().await?))
     }

@@ -47,22 +47,11 @@ impl RedisConfig {
 
     /// Refuses what has no meaning where nothing is kept.
     fn check_mode(&self) -> Result<()> {
-        if self.mode == Mode::Streams {
-            return Ok(());
-        }
-        let default = Self::default();
-        let said = [
-            ("partitions", self.partitions != default.partitions),
-            ("dedup_window", self.dedup_window != default.dedup_window),
-            ("idmp", self.idmp != default.idmp),
-            ("max_age", self.max_age != default.max_age),
-            ("max_msgs", self.max_msgs != default.max_msgs),
-            ("max_dead_letters", self.max_dead_letters != default.max_dead_letters),
-            ("lease", self.lease != default.lease),
-        ];
-        match said.into_iter().find(|(_, is_said)| *is_said) {
-            Some((name, _)) => invalid(format!("{name}: mode=pubsub keeps no events, and this is for those that are kept")),
-            None => Ok(()),
+        match self.of_streams {
+            Some(name) if self.mode == Mode::PubSub => {
+                invalid(format!("{name}: mode=pubsub keeps no events, and this is for those that are kept"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -70,7 +59,7 @@ impl RedisConfig {
     pub(crate) fn check_names_no_server(&self) -> Result<()> {
         let named = [
             ("address", !self.addresses.is_empty()),
-            ("database", self.database != 0),
+            ("database", self.database.is_some()),
             ("user", self.user.is_some()),
             ("password", self.password.is_some()),
             ("tls", self.tls),
@@ -93,8 +82,8 @@ impl RedisConfig {
         if self.sentinel.is_none() && (self.sentinel_user.is_some() || self.sentinel_password.is_some()) {
             return invalid("sentinel_user and sentinel_password: they need sentinel, the name of the master".to_owned());
         }
-        if self.cluster && self.database != 0 {
-            return invalid(format!("database {}: a cluster has only database 0", self.database));
+        if let Some(database @ 1..) = self.database.filter(|_| self.cluster) {
+            return invalid(format!("database {database}: a cluster has only database 0"));
         }
         if self.sentinel.is_none() && !self.cluster && self.addresses.len() > 1 {
             return invalid(format!(
@@ -180,20 +169,28 @@ mod tests {
     #[test]
     fn what_is_for_kept_events_is_refused_where_none_are() {
         let second = Duration::from_secs(1);
-        let config = || RedisConfig::default().mode(Mode::PubSub);
+        let (config, default) = (|| RedisConfig::default().mode(Mode::PubSub), RedisConfig::default());
         for (config, name) in [
             (config().partitions(2), "partitions"),
+            (config().partitions(default.partitions), "partitions"),
             (config().dedup_window(second), "dedup_window"),
+            (config().dedup_window(default.dedup_window), "dedup_window"),
             (config().idmp(crate::Idmp::Auto), "idmp"),
+            (config().idmp(default.idmp), "idmp"),
             (config().max_age(second), "max_age"),
+            (config().max_age(default.max_age), "max_age"),
             (config().max_msgs(1), "max_msgs"),
+            (config().max_msgs(default.max_msgs), "max_msgs"),
             (config().max_dead_letters(1), "max_dead_letters"),
+            (config().max_dead_letters(default.max_dead_letters), "max_dead_letters"),
             (config().lease(second), "lease"),
+            (config().lease(default.lease), "lease"),
         ] {
-            let error = config.clone().check().unwrap_err().to_string();
-            assert!(error.contains(name) && error.contains("mode=pubsub"), "{error} does not name {name}");
+            let refused = config.clone().check().map_err(|error| error.to_string());
+            let named = refused.as_ref().is_err_and(|error| error.contains(name) && error.contains("mode=pubsub"));
+            assert!(named, "{refused:?} does not name {name}");
             config.mode(Mode::Streams).check().unwrap();
         }
-        config().publish_timeout(second).hold(1).check().unwrap();
+        config().publish_timeout(second).hold(1).database(0).check().unwrap();
     }
 }
