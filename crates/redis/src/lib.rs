@@ -25,7 +25,7 @@
 //! | promise | condition |
 //! |---|---|
 //! | `publish` is `Ok` once the server has stored the event | That is in its memory. On disk it is with `appendonly yes`, and before the answer only with `appendfsync always`; with Redis's `everysec` a crash of the machine loses about the last second, and without a file a restart loses everything. [`Bus::health`](eventbus_core::Bus::health) says which of these it is. |
-//! | An acknowledged event survives the loss of its server | Only as far as a replica has it: replication is asynchronous. After a failover the last events may be missing, and acknowledgements too, so that some events come twice. `min-replicas-to-write` bounds the window. |
+//! | An acknowledged event survives the loss of its server | Only as far as a replica has it: replication is asynchronous. After a failover the last events may be missing, and acknowledgements too, so that some events come twice. `min-replicas-to-write` bounds the window to about two seconds more than `min-replicas-max-lag`. |
 //! | The same (source, id) is stored once | Within `dedup_window`. Each event is remembered by a key of its own, of about 180 bytes for a UUID and a short source: 10,000 events a second and the default of two minutes make about 220 MB. |
 //! | Every event is delivered to each group | While it is retained. What retention removed before it was delivered is counted as `lost_to_retention`, and reported. Events are trimmed as others are published, so an idle stream keeps them for longer. For groups the count is exact, for other subscriptions from Redis 7.0 on. |
 //! | Attempts are counted, also across crashes | By the server's own delivery count. What a member loses with its connection is given to it again without counting. |
