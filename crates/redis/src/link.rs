@@ -101,8 +101,12 @@ impl Link {
             greeting.cmd("SCRIPT").arg("LOAD").arg(script.code());
         }
         let answers = connection.send_packed_commands(&greeting, 0, greeting.len()).await.map_err(|error| error::translate(&error))?;
-        // Who may not load scripts hears so when one is needed.
-        let id = answers.into_iter().next().and_then(|id| crate::reply::integer(id).ok()).unwrap_or(0);
+        // Who may not ask this, or load scripts, hears so when it is needed. A server that is busy is asked again: without the name of a
+        // connection that was lost, what still waits on it cannot be called off.
+        let id = match answers.into_iter().next().unwrap_or(Value::Nil).extract_error().map_err(|error| error::translate(&error)) {
+            Err(error) if error.is_retryable() => return Err(error),
+            id => id.and_then(crate::reply::integer).unwrap_or(0),
+        };
         tracing::debug!(target: "eventbus", key = self.key, "connected to Redis");
         Ok(Live { connection, id, number })
     }
@@ -268,4 +272,40 @@ pub(crate) fn call<'a>(script: &Script, keys: impl IntoIterator<Item = &'a str>)
         call.arg(key);
     }
     call
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RedisConfig;
+    use eventbus_testing::servers::RedisServer;
+
+    async fn until(mut holds: impl AsyncFnMut() -> bool) {
+        let held = async {
+            while !holds().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), held).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_server_does_not_name_yet_is_made_again() {
+        let server = RedisServer::builder().in_memory().config("lua-time-limit 20").start().await;
+        let mut running = redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+        let running = tokio::spawn(async move { running.send_packed_command(cmd("EVAL").arg("while true do end").arg(0)).await });
+        let mut asking = redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+        until(async || {
+            let answer = asking.send_packed_command(&cmd("PING")).await.and_then(Value::extract_error);
+            answer.is_err_and(|error| error.code() == Some("BUSY"))
+        })
+        .await;
+        let connector = Arc::new(Connector::new(&RedisConfig::new().address(server.address().to_string()), None).unwrap());
+        let link = Link::new(&connector, "events:0", Duration::ZERO, &Retry::fixed(Duration::from_millis(10)));
+        let refused = link.connection().await.map(|live| live.id).unwrap_err();
+        assert!(refused.is_retryable(), "{refused}");
+        let _ = asking.send_packed_command(cmd("SCRIPT").arg("KILL")).await;
+        let _ = running.await;
+        until(async || link.connection().await.is_ok_and(|live| live.id > 0)).await;
+    }
 }
