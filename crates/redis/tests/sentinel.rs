@@ -134,7 +134,7 @@ fn keyed(number: u64) -> Event {
 
 /// Publishes one after the other while the master dies in the middle, and returns what became of it.
 async fn fail_over(deployment: &Deployment) -> (History, History) {
-    let bus = deployment.config().connect().await.unwrap();
+    let bus = deployment.config().database(3).connect().await.unwrap();
     let (group, all) = (History::new(), History::new());
     bus.subscribe(per_key().group("g"), Arc::new(group.clone())).await.unwrap();
     bus.subscribe(per_key(), Arc::new(all.clone())).await.unwrap();
@@ -145,6 +145,7 @@ async fn fail_over(deployment: &Deployment) -> (History, History) {
         publish(&bus, &[&group, &all], &keyed(number)).await.unwrap();
     }
     assert!(deployment.replica_is_master().await);
+    assert!(said(&deployment.replica, "db3").await.is_some(), "the database is the same there");
     // What is lost does not come: the end is when nothing is left.
     until("the events after the failover", async || [&group, &all].iter().all(|history| history.judge().handled >= 590)).await;
     settle(&bus, PATIENCE).await.unwrap();
