@@ -7,6 +7,7 @@ use crate::{
     config::MemoryBuilder,
     replies::Inboxes,
     source::MemorySource,
+    watch,
 };
 use eventbus_core::{Capabilities, Error, ErrorKind, Event, Result, cloudevents};
 use eventbus_runtime::{Engine, Reporter, metrics};
@@ -292,13 +293,7 @@ impl Core {
 
     /// Waits until everything that was published has been handled.
     pub(crate) async fn until_idle(&self) {
-        poll_fn(|cx| {
-            let mut broker = self.broker();
-            // Asked for first, so that the last one to get idle is not missed.
-            broker.wait_until_idle(cx.waker());
-            if broker.is_idle() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        watch::until(self, || self.broker().is_idle()).await;
     }
 
     async fn stop_engines(&self, deadline: Instant) -> Result<()> {

@@ -30,6 +30,7 @@ mod replies;
 mod source;
 mod subscription;
 mod url;
+mod watch;
 
 pub use self::{
     bus::MemoryBus,

@@ -1,15 +1,11 @@
 //! The handle of a subscription.
 
-use crate::{broker::Wakes, core::Core, source::MemorySource};
+use crate::{broker::Wakes, core::Core, source::MemorySource, watch};
 use eventbus_core::{BusFuture, Error, ErrorKind, Result, SubscriptionControl, SubscriptionStats};
 use eventbus_runtime::Engine;
-use std::{
-    future::poll_fn,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    task::Poll,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
 };
 use tokio::time::Instant;
 
@@ -61,15 +57,8 @@ impl Inner {
 
     /// Waits until everything that the subscription was promised has been handled, unless it is paused.
     async fn until_done(&self) {
-        poll_fn(|cx| {
-            let done = self.engine.source().with_broker(|broker, member| {
-                // Asked for first, so that the last step is not missed.
-                broker.wait_until_idle(cx.waker());
-                broker.is_done(member)
-            });
-            if done.unwrap_or(true) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        let is_done = || self.engine.source().with_broker(|broker, member| broker.is_done(member)).unwrap_or(true);
+        watch::until(&self.core, is_done).await;
     }
 }
 

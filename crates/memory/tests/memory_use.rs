@@ -65,7 +65,7 @@ fn memory_is_bounded() {
     run(a_million_events_at_a_slow_handler_stay_within_its_buffer());
     run(subscriptions_that_come_and_go_leave_nothing_behind());
     run(poison_leaves_nothing_behind_but_its_letters());
-    run(publishers_that_give_up_leave_nothing_behind());
+    run(who_gives_up_leaves_nothing_behind());
 }
 
 async fn an_idle_subscription_takes_less_than_two_kibibytes() {
@@ -221,7 +221,7 @@ async fn poison_leaves_nothing_behind_but_its_letters() {
     assert!(left < 200 * 4096, "{left} bytes for 200 letters");
 }
 
-async fn publishers_that_give_up_leave_nothing_behind() {
+async fn who_gives_up_leaves_nothing_behind() {
     struct Hung;
     #[async_trait]
     impl Handler for Hung {
@@ -248,4 +248,20 @@ async fn publishers_that_give_up_leave_nothing_behind() {
     let left = live() - before;
     eprintln!("ten thousand publishers that gave up leave {left} bytes");
     assert!(left < 64 * 1024, "ten thousand publishers that gave up leave {left} bytes");
+
+    let before = live();
+    for _ in 0..10_000 {
+        let bus = bus.clone();
+        let waiting = async move {
+            tokio::select! {
+                biased;
+                () = bus.settled() => panic!("there is an event left"),
+                () = tokio::task::yield_now() => {}
+            }
+        };
+        tokio::spawn(waiting).await.unwrap();
+    }
+    let left = live() - before;
+    eprintln!("ten thousand that gave up waiting for the end leave {left} bytes");
+    assert!(left < 64 * 1024, "ten thousand that gave up waiting for the end leave {left} bytes");
 }

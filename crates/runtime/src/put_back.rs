@@ -1,6 +1,7 @@
 //! Deliveries that wait to be tried again, for sources whose server does not keep them.
 
 use crate::{Run, Ticket};
+use eventbus_core::Plan;
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
@@ -14,12 +15,15 @@ use tokio::{sync::Notify, time::Instant};
 pub struct PutBack<T> {
     waiting: Mutex<Waiting<T>>,
     changed: Notify,
+    /// How many events may wait, and bytes of their data, before nothing new should be taken.
+    room: (usize, usize),
 }
 
 struct Waiting<T> {
     /// Those that others wait for, apart from the rest: they are asked for alone.
     ticketed: BinaryHeap<Reverse<Entry<T>>>,
     others: BinaryHeap<Reverse<Entry<T>>>,
+    bytes: usize,
     /// Breaks ties, so that what was put back first comes back first.
     next: u64,
 }
@@ -31,10 +35,10 @@ struct Entry<T> {
 }
 
 impl<T: Clone> PutBack<T> {
-    /// Nothing waits yet.
+    /// Nothing waits yet. What waits is part of the buffer of its subscription.
     #[must_use]
-    pub fn new() -> Self {
-        Self { waiting: Mutex::default(), changed: Notify::new() }
+    pub fn new(plan: &Plan) -> Self {
+        Self { waiting: Mutex::default(), changed: Notify::new(), room: (plan.buffer, plan.buffer_bytes) }
     }
 
     /// Keeps deliveries until the delay is over. Each comes back by itself, on its next attempt, and with the ticket if there is one.
@@ -44,6 +48,7 @@ impl<T: Clone> PutBack<T> {
         for (event, token) in run.iter() {
             let run = Run::one(event.clone(), token.clone(), run.attempt().saturating_add(1)).with_ticket(ticket);
             waiting.next += 1;
+            waiting.bytes += event.data().size_hint();
             let entry = Reverse(Entry { due, number: waiting.next, run });
             if ticket.is_some() { waiting.ticketed.push(entry) } else { waiting.others.push(entry) }
         }
@@ -63,6 +68,7 @@ impl<T: Clone> PutBack<T> {
                         if due.is_some_and(|due| due <= Instant::now())
                             && let Some(Reverse(entry)) = heap.pop()
                         {
+                            waiting.bytes = waiting.bytes.saturating_sub(entry.run.first().0.data().size_hint());
                             return entry.run;
                         }
                         due
@@ -79,17 +85,11 @@ impl<T: Clone> PutBack<T> {
         }
     }
 
-    /// How many deliveries wait.
+    /// Whether as much waits as the buffer of the subscription may hold, in events or in bytes.
     #[must_use]
-    pub fn len(&self) -> usize {
-        let waiting = self.waiting();
-        waiting.ticketed.len() + waiting.others.len()
-    }
-
-    /// Whether none waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn is_full(&self) -> bool {
+        let (waiting, (events, bytes)) = (self.waiting(), self.room);
+        waiting.len() >= events || waiting.bytes >= bytes
     }
 
     /// Looks at everything that waits, in no order.
@@ -106,6 +106,10 @@ impl<T> PutBack<T> {
 }
 
 impl<T> Waiting<T> {
+    fn len(&self) -> usize {
+        self.ticketed.len() + self.others.len()
+    }
+
     /// Where the earliest is.
     fn earliest(&mut self, ticketed: bool) -> Option<&mut BinaryHeap<Reverse<Entry<T>>>> {
         let key = |heap: &BinaryHeap<Reverse<Entry<T>>>| heap.peek().map(|Reverse(entry)| (entry.due, entry.number));
@@ -122,20 +126,13 @@ impl<T> Waiting<T> {
 
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
-        Self { ticketed: BinaryHeap::new(), others: BinaryHeap::new(), next: 0 }
-    }
-}
-
-impl<T: Clone> Default for PutBack<T> {
-    fn default() -> Self {
-        Self::new()
+        Self { ticketed: BinaryHeap::new(), others: BinaryHeap::new(), bytes: 0, next: 0 }
     }
 }
 
 impl<T> fmt::Debug for PutBack<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waiting = self.waiting();
-        f.debug_struct("PutBack").field("waiting", &(waiting.ticketed.len() + waiting.others.len())).finish_non_exhaustive()
+        f.debug_struct("PutBack").field("waiting", &self.waiting().len()).finish_non_exhaustive()
     }
 }
 
@@ -162,7 +159,11 @@ impl<T> Ord for Entry<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eventbus_core::Event;
+    use eventbus_core::{Capabilities, Event, Payload, Subscribe};
+
+    fn put_back(subscribe: Subscribe) -> PutBack<u64> {
+        PutBack::new(&Plan::new(subscribe, &Capabilities::none("test"), "handler").unwrap())
+    }
 
     fn run(number: u64) -> Run<u64> {
         Run::one(Event::json("a", number).unwrap(), number, 1)
@@ -172,7 +173,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_due_first_comes_first_and_never_early() {
-        let (back, begun) = (PutBack::new(), Instant::now());
+        let (back, begun) = (put_back(Subscribe::to("a")), Instant::now());
         back.put(&run(2), 2 * SECOND, None);
         back.put(&run(1), SECOND, Some(Ticket(7)));
         back.put(&run(3), 2 * SECOND, None);
@@ -182,21 +183,36 @@ mod tests {
             came.push((*run.first().1, run.attempt(), run.ticket(), begun.elapsed().as_secs()));
         }
         assert_eq!(came, [(1, 2, Some(Ticket(7)), 1), (2, 2, None, 2), (3, 2, None, 2)]);
-        assert!(back.is_empty());
+        assert_eq!(back.waiting().len(), 0);
+        assert_eq!(back.waiting().bytes, 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_what_others_wait_for_comes_where_only_that_is_wanted() {
-        let back = PutBack::new();
+        let back = put_back(Subscribe::to("a"));
         back.put(&run(1), SECOND, None);
         back.put(&run(2), 5 * SECOND, Some(Ticket(1)));
         assert_eq!(*back.due(true).await.first().1, 2);
-        assert_eq!(back.len(), 1);
+        assert_eq!(back.waiting().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_full_with_what_the_buffer_may_hold() {
+        let large = || Run::one(Event::builder("a").payload(Payload::opaque(vec![7; 600])).build().unwrap(), 1, 1);
+        let (few, small) = (put_back(Subscribe::to("a").buffer(2)), put_back(Subscribe::to("a").buffer_bytes(1000)));
+        for back in [few, small] {
+            back.put(&large(), SECOND, None);
+            assert!(!back.is_full());
+            back.put(&large(), 2 * SECOND, Some(Ticket(1)));
+            assert!(back.is_full());
+            back.due(false).await;
+            assert!(!back.is_full());
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_hears_of_what_is_put_back_later() {
-        let back = std::sync::Arc::new(PutBack::new());
+        let back = std::sync::Arc::new(put_back(Subscribe::to("a")));
         let waiting = tokio::spawn({
             let back = std::sync::Arc::clone(&back);
             async move { *back.due(false).await.first().1 }

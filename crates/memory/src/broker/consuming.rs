@@ -219,7 +219,7 @@ impl Broker {
             wakes.add_all(self.consumers[id].blocked.drain());
         }
         if !self.idle.is_empty() && self.lag(id) == 0 {
-            wakes.add_all(self.idle.drain(..));
+            wakes.add_all(self.idle.drain());
         }
         let watched = !self.idle.is_empty() || !self.consumers[id].blocked.is_empty();
         self.consumers[id].members.iter().for_each(|member| self.members[*member].link.watched.store(watched, SeqCst));
@@ -233,12 +233,18 @@ impl Broker {
         self.held.is_empty() && self.consumers.iter().all(|(id, _)| self.is_consumer_idle(id))
     }
 
-    /// Wakes `waker` when somebody has handled all, or is gone. What happened before this call may have been missed: look again.
-    pub(crate) fn wait_until_idle(&mut self, waker: &Waker) {
-        if !self.idle.iter().any(|known| known.will_wake(waker)) {
-            self.idle.push(waker.clone());
-        }
+    /// Wakes `waker` when somebody has handled all, or is gone. What happened before this call may have been missed: look again. Returns the
+    /// number to end it by.
+    pub(crate) fn watch(&mut self, waker: &Waker) -> u64 {
+        self.waits += 1;
+        self.idle.join(self.waits, waker.clone());
         self.members.iter().for_each(|(_, member)| member.link.watched.store(true, SeqCst));
+        self.waits
+    }
+
+    /// Who has watched does so no longer. Returns the waker if that was not used, to be dropped without the lock.
+    pub(crate) fn unwatch(&mut self, number: u64) -> Option<Waker> {
+        self.idle.leave(number)
     }
 
     /// Whether a member has nothing left that it was promised, or is paused.

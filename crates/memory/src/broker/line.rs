@@ -1,4 +1,4 @@
-//! The publishers that wait for room at one consumer.
+//! Those who wait for the same, such as publishers for room at one consumer.
 
 use std::{collections::VecDeque, task::Waker};
 

@@ -22,6 +22,7 @@ use self::{
     consumer::{Consumer, Member},
     dedup::Window,
     letters::Letters,
+    line::Line,
     log::Log,
     routes::Routes,
 };
@@ -113,8 +114,8 @@ pub(crate) struct Broker {
     /// What was published before the start.
     held: VecDeque<Arrival>,
     /// Those who wait until nothing is left to be delivered.
-    idle: Vec<Waker>,
-    /// How many publishers have waited for room.
+    idle: Line,
+    /// How often somebody has got in a line.
     waits: u64,
     /// The latest admission. The system's clock may step back; positions in time do not.
     now: u64,
@@ -148,7 +149,7 @@ impl Broker {
             members: Slab::new(),
             groups: BTreeMap::new(),
             held: VecDeque::new(),
-            idle: Vec::new(),
+            idle: Line::default(),
             waits: 0,
             now: 0,
             published: 0,

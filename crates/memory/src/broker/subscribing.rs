@@ -163,7 +163,7 @@ impl Broker {
         let left = self.lag(consumer_id);
         let member = self.members.remove(id);
         member.link.removed.store(true, SeqCst);
-        wakes.add_all(self.idle.drain(..));
+        wakes.add_all(self.idle.drain());
         let consumer = &mut self.consumers[consumer_id];
         consumer.members.retain(|other| *other != id);
         match &mut consumer.stream {
@@ -196,7 +196,7 @@ impl Broker {
         }
         self.groups.remove(group);
         self.remove_consumer(consumer, wakes);
-        wakes.add_all(self.idle.drain(..));
+        wakes.add_all(self.idle.drain());
         Ok(true)
     }
 
@@ -222,7 +222,7 @@ impl Broker {
         self.members[id].paused = paused;
         self.look_again(self.members[id].consumer, wakes);
         // What is paused is not waited for.
-        wakes.add_all(self.idle.drain(..));
+        wakes.add_all(self.idle.drain());
     }
 
     /// What a consumer has or has room for has changed: its members and publishers look again.

@@ -58,7 +58,7 @@ impl ReaderSource {
         let mut due = std::pin::pin!(self.back.due(false));
         loop {
             // What failed waits here and not at the server, so it takes room as anything else.
-            let has_room = self.back.len() < self.plan.buffer;
+            let has_room = !self.back.is_full();
             tokio::select! {
                 biased;
                 run = &mut due => return Ok(Fetched::Run(run)),

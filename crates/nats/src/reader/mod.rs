@@ -99,7 +99,7 @@ impl ReaderSource {
             plan: plan.clone(),
             reading: tokio::sync::Mutex::new(reading),
             state: Mutex::new(state),
-            back: PutBack::new(),
+            back: PutBack::new(plan),
             progress: Progress::default(),
             progressed: Notify::new(),
             name,

@@ -23,8 +23,6 @@ pub(crate) struct FanOut {
     undertaker: Undertaker,
     progress: Progress,
     put_back: PutBack<Token>,
-    /// How much may wait to be tried again before nothing new is taken.
-    buffer: usize,
     /// A read from where this subscription is, while it is behind.
     catching_up: Mutex<Option<Step<Result<Pages>>>>,
 }
@@ -38,8 +36,7 @@ impl FanOut {
             place,
             undertaker,
             progress: Progress::default(),
-            put_back: PutBack::new(),
-            buffer: plan.buffer,
+            put_back: PutBack::new(plan),
             catching_up: Mutex::default(),
         })
     }
@@ -66,7 +63,7 @@ impl FanOut {
     fn poll_next(&self, max: usize, cx: &mut Context<'_>) -> Poll<Result<Fetched<Token>>> {
         loop {
             // What failed is kept by this process alone. Where that is much, some of it comes next, when it is due.
-            if self.put_back.len() >= self.buffer {
+            if self.put_back.is_full() {
                 return Poll::Pending;
             }
             if let Some(fetched) = self.take(max) {
