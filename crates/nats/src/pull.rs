@@ -8,7 +8,7 @@ use crate::{
     reply::{self, Place},
 };
 use async_nats::{Message, StatusCode, Subject, Subscriber};
-use eventbus_core::{Error, ErrorKind, Result};
+use eventbus_core::{Error, ErrorKind, Result, Retry};
 use futures_core::Stream as _;
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 use tokio::time::Instant;
@@ -17,6 +17,8 @@ use tokio::time::Instant;
 pub(crate) const EXPIRES: Duration = Duration::from_millis(500);
 /// How much longer it may take to hear of a request.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long to wait after requests that were refused: a server does so at once, and would be asked without a pause.
+const AGAIN: Retry = Retry::exponential(Duration::from_millis(50)).max_delay(Duration::from_secs(2)).forever();
 
 /// Asks one consumer.
 pub(crate) struct Puller {
@@ -28,6 +30,10 @@ pub(crate) struct Puller {
     requests: u64,
     open: Option<Open>,
     given_up: GivenUp,
+    /// How many requests were refused one after the other.
+    refused: u32,
+    /// When the next one may be made.
+    not_before: Instant,
 }
 
 /// Requests that were given up.
@@ -55,7 +61,7 @@ pub(crate) enum Pulled {
     Over,
     /// The next message is larger than was asked for.
     TooLarge,
-    /// Nobody knows of the request: the consumer may be gone.
+    /// Nobody knows of the request, or it was refused: the consumer may be gone.
     Silence,
 }
 
@@ -74,11 +80,18 @@ impl Puller {
             requests: 0,
             open: None,
             given_up: GivenUp { count: 0, left: 0, until: Instant::now() },
+            refused: 0,
+            not_before: Instant::now(),
         })
     }
 
     pub(crate) fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Whether no request is open and the last one was not refused just now.
+    pub(crate) fn may_ask(&self) -> bool {
+        !self.is_open() && self.not_before <= Instant::now()
     }
 
     /// How many messages may have been sent that have not arrived: more than that were asked for by somebody else.
@@ -137,11 +150,13 @@ impl Puller {
         })
     }
 
-    /// Waits for what comes next. Where nothing is open, for something that was on its way. Dropping the future loses nothing.
+    /// Waits for what comes next. Where nothing is open, for something that was on its way, at most until there may be another request. Dropping
+    /// the future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Pulled> {
         loop {
             let (until, losses) = match &self.open {
                 Some(open) => (open.until, open.losses),
+                None if !self.may_ask() => (self.not_before, self.link.losses()),
                 None => (Instant::now() + GRACE, self.link.losses()),
             };
             let arrived = tokio::select! {
@@ -184,22 +199,25 @@ impl Puller {
             return None;
         }
         self.open = None;
+        let refused = std::mem::take(&mut self.refused);
         let said = message.description.as_deref().unwrap_or_default();
-        Some(match status {
-            StatusCode::NO_RESPONDERS => Pulled::Silence,
-            StatusCode::REQUEST_TERMINATED if said.contains("MaxBytes") => Pulled::TooLarge,
-            StatusCode::REQUEST_TERMINATED if said.eq_ignore_ascii_case("Batch Completed") => Pulled::Over,
-            StatusCode::NOT_FOUND | StatusCode::TIMEOUT => Pulled::Over,
-            _ => {
-                tracing::debug!(target: "eventbus", status = status.as_u16(), said, "a request for messages was ended by the server");
-                Pulled::Silence
-            }
-        })
+        match status {
+            StatusCode::REQUEST_TERMINATED if said.contains("MaxBytes") => return Some(Pulled::TooLarge),
+            StatusCode::REQUEST_TERMINATED if said.eq_ignore_ascii_case("Batch Completed") => return Some(Pulled::Over),
+            StatusCode::NOT_FOUND | StatusCode::TIMEOUT => return Some(Pulled::Over),
+            _ => {}
+        }
+        self.refused = refused.saturating_add(1);
+        self.not_before = Instant::now() + AGAIN.delay(self.refused, rand::random());
+        tracing::debug!(target: "eventbus", status = status.as_u16(), said, again = self.refused, "a request for messages was refused");
+        // A consumer lets only so many requests wait, 512 unless it was made otherwise: it is well, and there are more members.
+        Some(if said.contains("MaxWaiting") { Pulled::Over } else { Pulled::Silence })
     }
 
     /// Reads where a message stands. What is no delivery of a stream is passed over.
     fn place(&mut self, message: Message) -> Option<Pulled> {
         let place = message.reply.as_deref().and_then(reply::place)?;
+        self.refused = 0;
         if let Some(open) = &mut self.open {
             open.left -= 1;
             // It says nothing when it has brought all.

@@ -272,7 +272,7 @@ impl GroupSource {
 
     /// Asks for more, as far as there is room.
     async fn ask(&self, reading: &mut Reading, max: usize) -> Result<()> {
-        if reading.puller.is_open() {
+        if !reading.puller.may_ask() {
             return Ok(());
         }
         let (unstarted, largest) = {
@@ -311,7 +311,7 @@ impl GroupSource {
 
     /// Waits for whatever comes next.
     async fn wait(&self, reading: &mut Reading, max: usize) -> Result<()> {
-        if !reading.puller.is_open() && max > 0 {
+        if reading.puller.may_ask() && max > 0 {
             // There is no room.
             let _ = tokio::time::timeout(ROOM, self.progressed.notified()).await;
             return Ok(());

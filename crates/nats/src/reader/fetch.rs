@@ -222,7 +222,7 @@ impl ReaderSource {
 
     /// Asks for more. False where there is no room.
     async fn ask(&self, reading: &mut Reading, max: usize) -> Result<bool> {
-        if reading.puller.is_open() {
+        if !reading.puller.may_ask() {
             return Ok(true);
         }
         let unstarted = self.state().unstarted.bytes(self.progress.started());
