@@ -3,6 +3,7 @@
 mod declaration;
 mod fetch;
 mod gap;
+mod lease;
 mod ledger;
 mod members;
 mod recover;

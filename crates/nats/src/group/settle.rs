@@ -2,7 +2,6 @@
 
 use super::{GroupSource, fetch::Reading};
 use crate::{delivery::Token, pull::EXPIRES, reply};
-use async_nats::Subject;
 use bytes::Bytes;
 use eventbus_core::{DeadLetterPolicy, Error, ErrorKind, Result};
 use eventbus_runtime::{Buried, Outcome, Run, Settled, Ticket};
@@ -19,7 +18,7 @@ const AT_ONCE: usize = 1024;
 /// How much at once of what was given back before is fetched to be given back again in order.
 const SOME_BEFORE: usize = 64;
 /// How long one confirmation may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 impl GroupSource {
     pub(super) async fn settle_all(&self, settled: &mut Vec<Settled<Token>>) -> Result<()> {
@@ -244,73 +243,5 @@ impl GroupSource {
         self.tell(token, Bytes::from_static(TERM)).await?;
         self.ledger().settle(token);
         Ok(())
-    }
-}
-
-/// Leases.
-impl GroupSource {
-    pub(super) async fn extend_all(&self, held: &[Run<Token>]) -> Result<Vec<Run<Token>>> {
-        // What came while nobody fetches is ours, too. Whoever fetches takes it in.
-        if let Ok(mut reading) = self.reading.try_lock() {
-            let _ = self.take_in_all(&mut reading).await;
-        }
-        let begun = Instant::now();
-        let told = self.tell_progress(held).await;
-        if told.is_ok() {
-            self.ledger().extended = Some(begun);
-        }
-        let lost = self.lost(held);
-        if lost.is_empty() { told.map(|()| lost) } else { Ok(lost) }
-    }
-
-    async fn tell_progress(&self, held: &[Run<Token>]) -> Result<()> {
-        let (replies, mut last) = (self.replies(held), None);
-        if !replies.is_empty() {
-            self.grounds.api.link.check()?;
-        }
-        for next in replies {
-            if let Some((_, reply)) = last.replace(next).filter(|(sequence, _)| self.ledger().has(*sequence)) {
-                self.grounds.api.link.publish(reply, None, Bytes::from_static(PROGRESS)).await?;
-            }
-        }
-        // What was put back meanwhile waits for as long as it was told, and no longer.
-        let Some((_, reply)) = last.filter(|(sequence, _)| self.ledger().has(*sequence)) else { return Ok(()) };
-        // The last one is answered, which says that the server has heard them all.
-        let within = PATIENCE.min(self.lease / 3);
-        if self.grounds.api.link.request(reply.to_string(), Bytes::from_static(PROGRESS), within).await?.is_none() {
-            return Err(Error::new(ErrorKind::Unavailable, "nobody hears of leases; the consumer may be gone"));
-        }
-        Ok(())
-    }
-
-    /// Where signs of life go, each with its place in the stream.
-    fn replies(&self, held: &[Run<Token>]) -> Vec<(u64, Subject)> {
-        let of = |token: &Token| Some((token.sequence, token.reply.clone()?));
-        let mut replies: Vec<(u64, Subject)> = self.ledger().each_arrived().filter_map(of).collect();
-        for run in held {
-            replies.extend(run.iter().filter(|(_, token)| self.is_current(token)).filter_map(|(_, token)| of(token)));
-        }
-        replies
-    }
-
-    /// Splits off what the server may have given to another member.
-    fn lost(&self, held: &[Run<Token>]) -> Vec<Run<Token>> {
-        let extended = self.ledger().extended;
-        let is_lost = |token: &Token| {
-            let since = extended.map_or(token.arrived, |extended| extended.max(token.arrived));
-            !self.is_current(token) || since.elapsed() >= self.lease
-        };
-        let mut lost = Vec::new();
-        for run in held {
-            let mut rest = Some(run.clone());
-            while let Some(mut one) = rest {
-                rest = one.split_off(1);
-                if is_lost(one.first().1) {
-                    lost.push(one);
-                }
-            }
-        }
-        lost.iter().for_each(|run| self.ledger().let_go(run.first().1));
-        lost
     }
 }
