@@ -88,7 +88,8 @@ pub struct NatsConfig {
     pub(crate) ping_interval: Duration,
     pub(crate) publish_timeout: Duration,
     pub(crate) close_timeout: Duration,
-    pub(crate) lease: Duration,
+    /// `None` where it was not said.
+    pub(crate) lease: Option<Duration>,
     pub(crate) confirmed_acks: bool,
     pub(crate) atomic: bool,
     pub(crate) hold: Option<usize>,
@@ -139,7 +140,7 @@ impl Default for NatsConfig {
             ping_interval: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(30),
-            lease: Duration::from_secs(30),
+            lease: None,
             confirmed_acks: false,
             atomic: false,
             hold: None,
@@ -345,7 +346,7 @@ impl NatsConfig {
     /// For how long the server leaves an event of a group with a member that gives no sign of life. Members give one three times within it.
     /// Counts when the group is made. Default 30 s.
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease;
+        self.lease = Some(lease);
         self
     }
 

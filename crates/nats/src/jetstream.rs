@@ -59,7 +59,7 @@ impl JetStream {
             stream: events.name,
             prefix: config.prefix.as_str().into(),
             filters: !is_before(10),
-            lease: config.lease,
+            lease: config.lease_or_default(),
             confirmed_acks: config.confirmed_acks,
             letters: Arc::new(letters),
         };

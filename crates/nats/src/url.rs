@@ -80,7 +80,7 @@ impl NatsConfig {
     fn take_rest(mut self, url: &mut BusUrl) -> Result<Self> {
         set(&mut self.publish_timeout, url.take("publish_timeout")?);
         set(&mut self.close_timeout, url.take("close_timeout")?);
-        set(&mut self.lease, url.take("lease")?);
+        self.lease = url.take("lease")?;
         set(&mut self.confirmed_acks, url.take("confirmed_acks")?);
         set(&mut self.atomic, url.take("atomic")?);
         self.hold = url.take("hold")?;
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_is_for_kept_events_is_refused_where_none_are() {
-        config("nats://h/p?mode=core&lease=30s&publish_timeout=1s&hold=5&max_payload=7").unwrap().check().unwrap();
+        config("nats://h/p?mode=core&publish_timeout=1s&hold=5&max_payload=7").unwrap().check().unwrap();
         for said in [
             "stream=S",
             "max_age=1h",
@@ -235,6 +235,8 @@ mod tests {
             "dedup_window=1s",
             "max_dead_letters=1",
             "lease=12s",
+            // What is the default, too, was said.
+            "lease=30s",
             "confirmed_acks=true",
             "atomic=true",
         ] {

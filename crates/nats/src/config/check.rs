@@ -4,7 +4,15 @@ use super::{Mode, NatsConfig, Server, StreamSettings, Tls};
 use eventbus_core::{Error, EventType, MAX_DURATION, Result};
 use std::{fmt, time::Duration};
 
+/// The lease where none was said.
+const LEASE: Duration = Duration::from_secs(30);
+
 impl NatsConfig {
+    /// The lease of groups.
+    pub(crate) fn lease_or_default(&self) -> Duration {
+        self.lease.unwrap_or(LEASE)
+    }
+
     /// The name of the stream.
     pub(crate) fn stream_name(&self) -> String {
         self.stream.name.clone().unwrap_or_else(|| {
@@ -79,7 +87,7 @@ impl NatsConfig {
             ("discard", discard.is_some()),
             ("dedup_window", dedup_window.is_some()),
             ("max_dead_letters", max_dead_letters.is_some()),
-            ("lease", self.lease != Self::default().lease),
+            ("lease", self.lease.is_some()),
             ("confirmed_acks", self.confirmed_acks),
             ("atomic", self.atomic),
         ];
@@ -96,7 +104,7 @@ impl NatsConfig {
             ("ping_interval", self.ping_interval, 100),
             ("publish_timeout", self.publish_timeout, 1),
             ("close_timeout", self.close_timeout, 1),
-            ("lease", self.lease, 500),
+            ("lease", self.lease_or_default(), 500),
         ] {
             if duration < Duration::from_millis(least) {
                 return Err(invalid(name, format_args!("{duration:?}"), &format!("it must be at least {least} ms")));
