@@ -64,7 +64,7 @@ impl Acks {
         let answers =
             answers.map_err(|error| Error::new(ErrorKind::Unavailable, "acknowledgements could not be subscribed to").caused_by(error))?;
         let waiting = Arc::new(Waiting(Mutex::new(Some(Numbered::default()))));
-        let reader = tokio::spawn(read(answers, link.watch(), Reader(Arc::clone(&waiting)), patience));
+        let reader = tokio::spawn(read(answers, link.clone(), link.watch(), Reader(Arc::clone(&waiting)), patience));
         Ok(Self { inbox, sent: AtomicU64::new(0), waiting, reader })
     }
 
@@ -105,7 +105,7 @@ impl Drop for Reader {
 }
 
 /// Takes in what arrives, until the connection ends.
-async fn read(mut answers: Subscriber, mut watch: Watch, reader: Reader, patience: Duration) {
+async fn read(mut answers: Subscriber, link: Link, mut watch: Watch, reader: Reader, patience: Duration) {
     let waiting = &*reader.0;
     // An answer is given up a little late.
     let mut ticks = interval((patience / 4).max(LOOK));
@@ -118,6 +118,8 @@ async fn read(mut answers: Subscriber, mut watch: Watch, reader: Reader, patienc
             now = ticks.tick() => waiting.expire(now, patience),
         }
     }
+    let error = link.gone().await;
+    waiting.tell_all(|_| true, || error.clone());
 }
 
 impl Waiting {

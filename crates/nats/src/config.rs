@@ -230,10 +230,12 @@ impl NatsConfig {
         self
     }
 
-    /// How many attempts are made to reach each server again; `None` never gives up. Default 10.
+    /// How many attempts are made to reach each server again that was named; `None`, in the URL `unlimited`, never gives up. Default 10, which
+    /// a single server that refuses connections has used up after 12 to 16 s.
     ///
-    /// After the last one the bus has lost its server for good: publishing fails with
-    /// [`ErrorKind::Unavailable`](eventbus_core::ErrorKind::Unavailable) at once and subscriptions end with that error.
+    /// After the last one the bus has lost its server for good: publishing fails at once with
+    /// [`ErrorKind::Unavailable`](eventbus_core::ErrorKind::Unavailable), which names this setting and is not worth another attempt, and
+    /// subscriptions end with that error. It takes a new bus to go on.
     pub fn max_reconnects(mut self, attempts: impl Into<Option<usize>>) -> Self {
         self.max_reconnects = attempts.into();
         self

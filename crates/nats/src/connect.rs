@@ -22,9 +22,11 @@ pub(crate) async fn connect(config: &NatsConfig) -> Result<NatsBroker> {
             Ok(broker) => return Ok(broker),
             Err(error) => error,
         };
-        let may_try_again = config.retry_on_connect && error.is_retryable();
-        if !may_try_again || config.max_reconnects.is_some_and(|most| attempts > most) {
+        if !config.retry_on_connect || !error.is_retryable() {
             return Err(error);
+        }
+        if let Some(most) = config.max_reconnects.filter(|most| attempts > *most) {
+            return Err(error.with("max_reconnects", most));
         }
         let wait = backoff(attempts + 1, config.reconnect_wait);
         tracing::warn!(target: "eventbus", %error, ?wait, "connecting to NATS failed, trying again");
@@ -33,7 +35,7 @@ pub(crate) async fn connect(config: &NatsConfig) -> Result<NatsBroker> {
 }
 
 async fn connect_once(config: &NatsConfig) -> Result<Link> {
-    let signals = Signals::new();
+    let signals = Signals::new(config.max_reconnects);
     let addresses = config.addresses();
     let servers: Vec<ServerAddr> = addresses
         .iter()

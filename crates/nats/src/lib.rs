@@ -78,7 +78,7 @@
 //! | `connect_timeout` | `10s` | how long making a connection may take |
 //! | `retry_on_connect` | `false` | whether the first connection is tried again as a lost one is |
 //! | `reconnect_wait` | `2s` | how long to wait between attempts |
-//! | `max_reconnects` | `10` | how many attempts there are for each server before the bus gives up for good; or `unlimited` |
+//! | `max_reconnects` | `10` | how many attempts there are for each server before the bus gives up for good, with one server after 12 to 16 s; or `unlimited` |
 //! | `ping_interval` | `10s` | how soon a connection that is silent is asked for a sign of life |
 //! | `inbox_prefix` | `_INBOX` | what the subjects of replies begin with |
 //!
@@ -146,7 +146,9 @@ impl NatsBus {
     /// A bus over a client that you have already. It stays yours: closing the bus does not close it.
     ///
     /// Server, credentials, TLS and the name of the connection are the client's, and settings that say them, too, are refused. Those of
-    /// connecting again, `ping_interval` and `inbox_prefix` have no effect. A refusal for want of permission is only told to the client's
+    /// connecting again, `ping_interval` and `inbox_prefix` have no effect. A client that has ended, since it was closed or has made its last
+    /// attempt to reconnect, ends the subscriptions, and publishing fails with
+    /// [`ErrorKind::Unavailable`](eventbus_core::ErrorKind::Unavailable). A refusal for want of permission is only told to the client's
     /// own event callback; here it looks as if the server did not answer.
     ///
     /// # Errors

@@ -8,8 +8,10 @@ use async_nats::{
 };
 use bytes::Bytes;
 use eventbus_core::{Error, ErrorKind, Result};
+use futures_core::Stream as _;
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -19,6 +21,8 @@ use tokio::sync::watch;
 const LOOK: Duration = Duration::from_millis(200);
 /// How often a connection that is not there is looked at.
 const UP: Duration = Duration::from_millis(25);
+/// How long a client that has ended may take to say why: what it says comes by a task of its own.
+const SAYING: Duration = Duration::from_secs(1);
 
 /// A connection. Cheap to clone.
 #[derive(Clone)]
@@ -57,9 +61,15 @@ pub(crate) enum Interruption {
 
 /// Where the events of a client go.
 #[derive(Clone)]
-pub(crate) struct Signals(Arc<watch::Sender<Signal>>);
+pub(crate) struct Signals {
+    sender: Arc<watch::Sender<Signal>>,
+    max_reconnects: Option<usize>,
+}
 
 struct Observer(tokio::task::JoinHandle<()>);
+
+/// Why the client of a caller will not connect again.
+const THEIRS_ENDED: &str = "the client that was passed in has ended: it was closed, or has made its last attempt to reconnect";
 
 impl Drop for Observer {
     fn drop(&mut self) {
@@ -68,8 +78,9 @@ impl Drop for Observer {
 }
 
 impl Signals {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(Signal::default())))
+    /// Of a client that makes so many attempts to reach each server again.
+    pub(crate) fn new(max_reconnects: Option<usize>) -> Self {
+        Self { sender: Arc::new(watch::Sender::new(Signal::default())), max_reconnects }
     }
 
     /// Takes in what the client tells.
@@ -78,12 +89,16 @@ impl Signals {
             Event::Disconnected => self.lost(),
             Event::Closed => self.ended("the connection was closed"),
             Event::ClientError(async_nats::ClientError::MaxReconnects) => {
-                self.ended("the last attempt to reconnect has failed; max_reconnects says how many there are");
+                let attempts = self.max_reconnects.unwrap_or_default();
+                self.ended(&format!(
+                    "the server was lost, and max_reconnects={attempts} attempts to reach it again have failed: the bus has given it up; with \
+                     max_reconnects=unlimited it never does"
+                ));
             }
             Event::ServerError(error) => {
                 let refused = error.to_string();
                 tracing::warn!(target: "eventbus", backend = BACKEND, error = %refused, "the server refused something");
-                self.0.send_modify(|signal| signal.refused = Some(refused.into()));
+                self.sender.send_modify(|signal| signal.refused = Some(refused.into()));
             }
             _ => {}
         }
@@ -91,15 +106,15 @@ impl Signals {
 
     /// What the server refused last.
     pub(crate) fn refused(&self) -> Option<Arc<str>> {
-        self.0.borrow().refused.clone()
+        self.sender.borrow().refused.clone()
     }
 
     fn lost(&self) {
-        self.0.send_modify(|signal| signal.lost += 1);
+        self.sender.send_modify(|signal| signal.lost += 1);
     }
 
     fn ended(&self, why: &str) {
-        self.0.send_modify(|signal| {
+        self.sender.send_modify(|signal| {
             signal.lost += 1;
             signal.ended.get_or_insert_with(|| why.into());
         });
@@ -109,13 +124,13 @@ impl Signals {
 impl Link {
     /// A connection of our own, whose client tells `signals` what happens.
     pub(crate) fn own(client: Client, signals: &Signals) -> Self {
-        Self { client, signal: signals.0.subscribe(), _observer: None }
+        Self { client, signal: signals.sender.subscribe(), _observer: None }
     }
 
     /// The connection of a caller's client.
     pub(crate) fn borrowed(client: Client) -> Self {
-        let signals = Signals::new();
-        let signal = signals.0.subscribe();
+        let signals = Signals::new(None);
+        let signal = signals.sender.subscribe();
         let observed = client.clone();
         let observer = tokio::spawn(async move { observe(&observed, &signals).await });
         Self { client, signal, _observer: Some(Arc::new(Observer(observer))) }
@@ -155,6 +170,13 @@ impl Link {
         } else {
             Err(Error::new(ErrorKind::Unavailable, "not connected to a server"))
         }
+    }
+
+    /// The error of a client that has ended for good: why it has, as soon as that is known.
+    pub(crate) async fn gone(&self) -> Error {
+        let mut signal = self.signal.clone();
+        let _ = tokio::time::timeout(SAYING, signal.wait_for(|signal| signal.ended.is_some())).await;
+        self.check().err().filter(|error| !error.is_retryable()).unwrap_or_else(gone)
     }
 
     /// What happens to the connection from now on.
@@ -228,24 +250,27 @@ impl Link {
 
     /// Sends a message that nobody answers.
     pub(crate) async fn publish(&self, subject: Subject, headers: Option<HeaderMap>, payload: Bytes) -> Result<()> {
-        taken(match headers {
+        let sent = match headers {
             Some(headers) => self.client.publish_with_headers(subject, headers, payload).await,
             None => self.client.publish(subject, payload).await,
-        })
+        };
+        self.taken(sent).await
     }
 
     /// Sends a message whose answer goes to a subject.
     pub(crate) async fn publish_with_reply(&self, subject: Subject, reply: Subject, headers: HeaderMap, payload: Bytes) -> Result<()> {
-        taken(self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await)
+        let sent = self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await;
+        self.taken(sent).await
     }
-}
 
-/// Whether the client took a message.
-fn taken(sent: std::result::Result<(), PublishError>) -> Result<()> {
-    sent.map_err(|error| match error.kind() {
-        PublishErrorKind::Send => gone().caused_by(error),
-        _ => Error::new(ErrorKind::Invalid, "the client refused the message").caused_by(error),
-    })
+    /// Whether the client took a message.
+    async fn taken(&self, sent: std::result::Result<(), PublishError>) -> Result<()> {
+        match sent {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == PublishErrorKind::Send => Err(self.gone().await.caused_by(error)),
+            Err(error) => Err(Error::new(ErrorKind::Invalid, "the client refused the message").caused_by(error)),
+        }
+    }
 }
 
 impl Watch {
@@ -289,7 +314,7 @@ impl Interruption {
     }
 }
 
-/// The error of a client that has ended for good.
+/// The error of a client that has ended for good, where it does not say why.
 pub(crate) fn gone() -> Error {
     Error::new(ErrorKind::Unavailable, "the connection was closed").retryable(false)
 }
@@ -298,8 +323,15 @@ pub(crate) fn gone() -> Error {
 async fn observe(client: &Client, signals: &Signals) {
     let statistics = client.statistics();
     let mut seen = (statistics.connects.load(Relaxed), true);
+    // Nothing is sent there. It ends with the client, which says in no other way that it will not connect again.
+    let Ok(mut nothing) = client.subscribe(client.new_inbox()).await else { return signals.ended(THEIRS_ENDED) };
+    let mut end = pin!(async { while poll_fn(|cx| Pin::new(&mut nothing).poll_next(cx)).await.is_some() {} });
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            biased;
+            () = &mut end => return signals.ended(THEIRS_ENDED),
+            () = tokio::time::sleep(LOOK) => {}
+        }
         let now = (statistics.connects.load(Relaxed), client.connection_state() == State::Connected);
         // It may have been lost and made again between two looks.
         if now.0 != seen.0 || seen.1 && !now.1 {

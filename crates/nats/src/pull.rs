@@ -170,7 +170,7 @@ impl Puller {
                     return Ok(if self.give_up() { Pulled::Silence } else { Pulled::Over });
                 }
             };
-            let Some(message) = arrived else { return Err(crate::link::gone()) };
+            let Some(message) = arrived else { return Err(self.link.gone().await) };
             if let Some(pulled) = self.take_in(message) {
                 return Ok(pulled);
             }

@@ -261,21 +261,6 @@ async fn the_dead_letters_of_groups_and_of_readers_are_paged_through() {
 }
 
 #[tokio::test]
-async fn a_bus_whose_server_stays_away_says_so_for_good() {
-    let server = NatsServer::start().await;
-    let bus = NatsBus::builder().server(&server.url()).max_reconnects(2).reconnect_wait(Duration::from_millis(20)).connect().await.unwrap();
-    let subscription = bus.subscribe(Subscribe::to("a"), Arc::new(Probe::new())).await.unwrap();
-    let member = bus.subscribe(Subscribe::to("a").group("g"), Arc::new(Probe::new())).await.unwrap();
-    server.kill().await;
-    for ended in [subscription.ended(), member.ended()] {
-        let error = soon("the end of the subscription", ended).await.unwrap_err();
-        assert!(error.kind() == ErrorKind::Unavailable && error.to_string().contains("max_reconnects"), "{error}");
-    }
-    let error = soon("the refusal", bus.publish(numbered("a", 1))).await.unwrap_err();
-    assert!(error.to_string().contains("max_reconnects") && !error.is_retryable(), "{error}");
-}
-
-#[tokio::test]
 async fn a_callers_client_is_never_closed() {
     let client = plain().await;
     let bus = NatsBus::from_client(client.clone(), NatsBus::builder().prefix(unique()).max_bytes(1 << 20)).await.unwrap();

@@ -8,7 +8,7 @@ use self::source::Shared;
 use crate::{
     BACKEND,
     config::NatsConfig,
-    link::{Link, gone},
+    link::Link,
     publish::{Limits, Outgoing},
 };
 use eventbus_core::{Capabilities, Event, GroupStats, Plan, Result, cloudevents::nats};
@@ -68,9 +68,14 @@ impl Core {
     /// Resolves when all that was handed over before it is first polled has been written to the connection. One that is lost from now on has
     /// taken with it what was handed over.
     fn written(&self) -> impl Future<Output = Result<()>> + Send + use<> {
-        let client = self.link.client.clone();
+        let (client, link) = (self.link.client.clone(), self.link.clone());
         let flushed = self.link.answered("".into(), async move { client.flush().await });
-        async move { flushed.await?.map_err(|error| gone().caused_by(error)) }
+        async move {
+            match flushed.await? {
+                Ok(()) => Ok(()),
+                Err(error) => Err(link.gone().await.caused_by(error)),
+            }
+        }
     }
 
     pub(crate) async fn subscribe(&self, plan: &Plan) -> Result<CoreSource> {

@@ -7,7 +7,7 @@ use crate::{
     delivery::{self, Token, unreadable},
     filter::{self, Filter},
     health,
-    link::{Link, gone},
+    link::Link,
     names,
     unstarted::Unstarted,
 };
@@ -249,11 +249,12 @@ impl Source for CoreSource {
                     return Ok(fetched);
                 }
                 if queue.ended {
-                    return Err(self.link.check().err().filter(|error| !error.is_retryable()).unwrap_or_else(gone));
+                    break;
                 }
             }
             self.shared.arrived.notified().await;
         }
+        Err(self.link.gone().await)
     }
 
     async fn settle(&self, settled: &mut Vec<Settled<Token>>) -> Result<()> {
