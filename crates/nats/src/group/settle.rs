@@ -245,3 +245,52 @@ impl GroupSource {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NatsConfig, broker::NatsSource};
+    use eventbus_core::{Event, Plan, Subscribe};
+    use eventbus_runtime::{Fetched, Source as _, remote::Broker as _};
+    use eventbus_testing::servers::NatsServer;
+    use futures_core::Stream as _;
+    use std::{future::poll_fn, pin::Pin};
+
+    const EVENTS: u64 = 100;
+
+    #[tokio::test]
+    async fn what_was_not_started_and_what_was_not_fetched_goes_back_at_once_in_the_order_of_the_stream() {
+        let server = NatsServer::start().await;
+        let broker = crate::connect::connect(&NatsConfig::default().server(&server.url())).await.unwrap();
+        let plan = Plan::new(Subscribe::to("a").group("g"), broker.capabilities(), "h").unwrap();
+        let NatsSource::Group(source) = broker.subscribe(&plan).await.unwrap() else { panic!("it has a group") };
+        for number in 0..EVENTS {
+            broker.send(&Event::json("a", number).unwrap()).await.unwrap().await.unwrap();
+        }
+        // All are asked for, and few are taken.
+        let mut reading = source.reading.lock().await;
+        reading.puller.ask(EVENTS as usize, None).await.unwrap();
+        source.until_over(&mut reading).await;
+        drop(reading);
+        let Fetched::Run(mut first) = source.fetch(20).await.unwrap() else { panic!("events were published") };
+        let second = first.split_off(10).unwrap();
+        assert_eq!(source.ledger().waiting(), EVENTS as usize - 20);
+
+        let watcher = async_nats::connect(server.url()).await.unwrap();
+        let mut told = watcher.subscribe("$JS.ACK.>").await.unwrap();
+        watcher.flush().await.unwrap();
+        let mut released: Vec<_> = [second, first].map(|run| Settled { run, outcome: Outcome::Release }).into();
+        source.settle(&mut released).await.unwrap();
+        assert!(released.is_empty());
+        assert_eq!(source.ledger().waiting(), 0, "nothing is left for when the member leaves");
+        let mut back = Vec::new();
+        while back.len() < EVENTS as usize {
+            let next = tokio::time::timeout(PATIENCE, poll_fn(|cx| Pin::new(&mut told).poll_next(cx))).await.unwrap().unwrap();
+            if next.payload == BACK {
+                back.push(reply::place(&next.subject).unwrap().sequence);
+            }
+        }
+        assert_eq!(back, (1..=EVENTS).collect::<Vec<_>>());
+        broker.close().await;
+    }
+}
