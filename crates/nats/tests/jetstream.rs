@@ -260,6 +260,25 @@ async fn the_dead_letters_of_groups_and_of_readers_are_paged_through() {
     assert_eq!(letters.remove(DeadLetterFilter::all()).await.unwrap(), 550);
 }
 
+/// A server ends the connection of whoever is slower to read than this.
+#[tokio::test]
+async fn large_events_that_wait_are_asked_for_in_parts_that_a_server_can_send() {
+    const EVENTS: u64 = 500;
+    let server = NatsServer::builder().config("max_pending: 6291456").start().await;
+    let publisher = NatsBus::builder().server(&server.url()).connect().await.unwrap();
+    let large = |_| Event::builder("a").bytes("application/octet-stream", vec![7; 64 * 1024]).build().unwrap();
+    let stored: Vec<_> = publisher.publish_all((0..EVENTS).map(large).collect()).await;
+    assert!(stored.iter().all(Result::is_ok));
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let bus = NatsBus::from_client(client.clone(), NatsBus::builder()).await.unwrap();
+    let (member, alone) = (Probe::new(), Probe::new());
+    bus.subscribe(Subscribe::to("a").group("g").from(Start::Earliest), Arc::new(member.clone())).await.unwrap();
+    member.wait_within(EVENTS as usize, Duration::from_secs(20)).await;
+    bus.subscribe(Subscribe::to("a").from(Start::Earliest), Arc::new(alone.clone())).await.unwrap();
+    alone.wait_within(EVENTS as usize, Duration::from_secs(20)).await;
+    assert_eq!(client.statistics().connects.load(std::sync::atomic::Ordering::Relaxed), 1, "the server ended the connection");
+}
+
 #[tokio::test]
 async fn a_callers_client_is_never_closed() {
     let client = plain().await;

@@ -279,7 +279,7 @@ impl GroupSource {
             let mut ledger = self.ledger();
             (ledger.unstarted.bytes(self.progress.started()), ledger.largest.max(1))
         };
-        let room = self.plan.buffer_bytes.saturating_sub(unstarted);
+        let room = self.plan.buffer_bytes.saturating_sub(unstarted).min(reading.puller.most_bytes());
         if max > 0 && unstarted == 0 && (reading.is_too_large || room < largest) {
             // One is let in, however large.
             reading.is_too_large = false;

@@ -234,6 +234,6 @@ impl ReaderSource {
         if room == 0 || reading.is_too_large {
             return Ok(false);
         }
-        reading.puller.ask(max, Some(room)).await.map(|()| true)
+        reading.puller.ask(max, Some(room.min(reading.puller.most_bytes()))).await.map(|()| true)
     }
 }
