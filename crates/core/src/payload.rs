@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 
 /// The data of an event, typed or encoded.
 ///

@@ -1,6 +1,6 @@
 //! The rules that CloudEvents sets for attribute values (CloudEvents 1.0.2, sections 3 and 3.1).
 
-use crate::{Error, Result, event_type::Excerpt};
+use crate::{Error, Result, event_type::Excerpt, payload::JSON};
 use fluent_uri::{Uri, UriRef};
 
 fn broken(attribute: &str, value: &str, rule: &str) -> Error {
@@ -54,6 +54,10 @@ pub(crate) fn absolute_uri(attribute: &str, value: &str) -> Result<()> {
 
 /// A media type, as `datacontenttype` must be: `type/subtype`, then parameters that are kept unread.
 pub(crate) fn media_type(attribute: &str, value: &str) -> Result<()> {
+    // Nearly every event has this one.
+    if value == JSON {
+        return Ok(());
+    }
     non_empty(attribute, value)?;
     let essence = value.split(';').next().unwrap_or_default().trim_end();
     match essence.split_once('/') {
