@@ -144,6 +144,40 @@ async fn what_retention_takes_before_it_was_given_is_counted() {
     bus.close().await.unwrap();
 }
 
+/// As Redis 7.0 does after a restart.
+#[tokio::test]
+async fn a_server_that_forgot_how_much_a_group_was_given_causes_no_alarm() {
+    let name = prefix();
+    let (bus, stream) = (config().await.prefix(&name).max_msgs(100).connect().await.unwrap(), format!("{name}:0"));
+    let mut client = client(&common::address().await).await;
+    if common::is_before_7(&mut client).await {
+        return;
+    }
+    let probe = Probe::new();
+    let subscription = bus.subscribe(member(), Arc::new(probe.clone())).await.unwrap();
+    let handle = async |numbers: std::ops::Range<u64>| {
+        // So few at once that none is trimmed before it was given.
+        for first in numbers.step_by(50) {
+            publish(&bus, first..first + 50).await;
+            probe.wait(first as usize + 50).await;
+        }
+    };
+    for hundred in 0..20 {
+        handle(hundred * 100..(hundred + 1) * 100).await;
+        let newest: Vec<redis::Value> = ask(&mut client, &words(&format!("XREVRANGE {stream} + - COUNT 1"))).await;
+        let (newest, _): (String, redis::Value) = redis::from_redis_value(newest[0].clone()).unwrap();
+        let _: String = ask(&mut client, &words(&format!("XGROUP SETID {stream} g {newest} ENTRIESREAD 1"))).await;
+    }
+    until("the trim", async || bus.stats().await.unwrap().retained.unwrap() < 500).await;
+    settle(&bus, PATIENCE).await.unwrap();
+    bus.stats().await.unwrap();
+    assert_eq!(subscription.stats().lost_to_retention, 0);
+    subscription.close().await.unwrap();
+    publish(&bus, 2000..2003).await;
+    let groups = bus.stats().await.unwrap().groups;
+    assert_eq!(groups[0].lag, 3, "{groups:?}");
+}
+
 #[tokio::test]
 async fn a_late_acknowledgement_of_a_lost_lease_settles_nothing() {
     let (bus, stream, mut client) = begin().await;

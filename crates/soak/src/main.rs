@@ -1,7 +1,10 @@
-//! Minutes of steady traffic through a server that is restarted again and again.
+//! Trials that take too long for a test: minutes of steady traffic through a server that is restarted again and again, and very much at once.
 //!
 //! `cargo xtask soak` runs it. What it prints is what the reliability of a backend is stated with.
 
+mod backlog;
+mod crowd;
+mod findings;
 mod ledger;
 mod memory;
 mod options;
@@ -10,8 +13,9 @@ mod server;
 mod traffic;
 
 use self::{
+    findings::Findings,
     memory::Samples,
-    options::{Backend, Options, USAGE},
+    options::{Backend, Options, Trial, USAGE},
     report::Report,
     server::Server,
     traffic::Traffic,
@@ -45,26 +49,31 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut reports = Vec::new();
+    let mut found_all: Vec<Findings> = Vec::new();
     for &backend in &options.backends {
-        match soak(backend, &options).await {
-            Ok(report) => reports.push(report),
+        let found = match options.trial {
+            Trial::Restarts => soak(backend, &options).await.map(Report::findings),
+            Trial::Backlog(events) => backlog::run(backend, events).await,
+            Trial::Crowd(subscriptions) => crowd::run(backend, subscriptions).await,
+        };
+        match found {
+            Ok(findings) => found_all.push(findings),
             Err(error) => {
                 eprintln!("soak: {backend:?}: {error}");
                 return ExitCode::FAILURE;
             }
         }
     }
-    for report in &reports {
-        println!("\n{report}");
+    for findings in &found_all {
+        println!("\n{findings}");
     }
-    if reports.iter().all(|report| report.faults().is_empty()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if found_all.iter().all(|findings| findings.faults.is_empty()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Soaks one backend.
 async fn soak(backend: Backend, options: &Options) -> Result<Report, Error> {
     let server = Server::start(backend).await;
-    let bus = eventbus::connect(&server.url()).await?;
+    let bus = eventbus::connect(&server.url(server::FEW)).await?;
     let name = bus.health().await?.server.unwrap_or_else(|| "memory".to_owned());
     eprintln!("{name}: {} events each second for {:.1} minutes", options.rate, options.length.as_secs_f64() / 60.0);
     tokio::spawn(tell_failures(bus.errors()));

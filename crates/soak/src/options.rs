@@ -4,6 +4,8 @@ use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 
 pub(crate) const USAGE: &str = "\
 Usage: cargo xtask soak [--minutes 10] [--rate 500] [--backend nats|redis|all] [--restart-every 60] [--failing 100]
+       cargo xtask soak --backlog 1000000 [--backend nats|redis|all]
+       cargo xtask soak --crowd 10000 [--backend nats|redis|all]
 
 Publishes events at a steady rate to a group that handles them by key and retries what fails, while the server is restarted, gracefully and
 by SIGKILL in turn. Prints what was lost, doubled or out of order, and what memory did.
@@ -13,6 +15,8 @@ by SIGKILL in turn. Prints what was lost, doubled or out of order, and what memo
   --backend NAME      nats, redis, all of them, or memory, which has no server to restart. Default all
   --restart-every N   Seconds from one restart to the next; the first comes after half as many. Default 60
   --failing N         One of so many events fails at its first attempt. Default 100
+  --backlog N         Instead: a group that takes 1 ms for each of so many events that are there before it
+  --crowd N           Instead: so many subscriptions of one bus, and as many groups that come and go beside publishes
 
 Exit codes: 0 nothing was lost and memory stayed flat, 1 otherwise, 2 wrong usage.";
 
@@ -24,8 +28,19 @@ pub(crate) enum Backend {
     Redis,
 }
 
+/// What is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trial {
+    Restarts,
+    /// So many events that nobody has handled yet.
+    Backlog(u32),
+    /// So many subscriptions.
+    Crowd(u32),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
+    pub(crate) trial: Trial,
     pub(crate) length: Duration,
     /// Events each second.
     pub(crate) rate: u32,
@@ -40,7 +55,7 @@ impl Options {
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>, String> {
         let minute = Duration::from_secs(60);
         let backends = vec![Backend::Nats, Backend::Redis];
-        let mut options = Self { length: 10 * minute, rate: 500, backends, restart_every: minute, failing: 100 };
+        let mut options = Self { trial: Trial::Restarts, length: 10 * minute, rate: 500, backends, restart_every: minute, failing: 100 };
         let mut arguments = arguments.into_iter();
         while let Some(name) = arguments.next() {
             if name == "--help" || name == "-h" {
@@ -52,6 +67,8 @@ impl Options {
                 "--rate" => options.rate = number(&name, &value, 10..=100_000)?,
                 "--restart-every" => options.restart_every = Duration::from_secs(number(&name, &value, 5..=3600)?),
                 "--failing" => options.failing = number(&name, &value, 1..=1_000_000)?,
+                "--backlog" => options.trial = Trial::Backlog(number(&name, &value, 1..=100_000_000)?),
+                "--crowd" => options.trial = Trial::Crowd(number(&name, &value, 1..=1_000_000)?),
                 "--backend" => {
                     options.backends = match &*value {
                         "nats" => vec![Backend::Nats],
@@ -105,6 +122,7 @@ mod tests {
             let said = parse(arguments).unwrap_err();
             assert!(said.contains(fault), "{said}");
         }
+        assert_eq!(parse("--backlog 7 --backend redis").unwrap().unwrap().trial, Trial::Backlog(7));
         assert_eq!(parse("--help"), Ok(None));
     }
 }

@@ -1,7 +1,11 @@
-//! What came of it, as a table and as a verdict.
+//! What came of restarts.
 
-use crate::{ledger::Judgement, memory::Trend};
-use std::{fmt, time::Duration};
+use crate::{
+    findings::{Findings, mib},
+    ledger::Judgement,
+    memory::Trend,
+};
+use std::time::Duration;
 
 /// What came of one backend.
 #[derive(Debug)]
@@ -21,32 +25,9 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// What is wrong, if anything.
-    pub(crate) fn faults(&self) -> Vec<String> {
-        let Judgement { lost, out_of_order, strangers, .. } = self.judgement;
-        let mut faults = Vec::new();
-        let mut unless = |fine: bool, fault: String| {
-            if !fine {
-                faults.push(fault);
-            }
-        };
-        unless(lost == 0, format!("{lost} acknowledged events were lost"));
-        unless(out_of_order == 0, format!("{out_of_order} events were handled out of order"));
-        unless(strangers == 0, format!("{strangers} deliveries were of events that nobody published"));
-        unless(self.dead_letters.unwrap_or_default() == 0, format!("{:?} events became dead letters", self.dead_letters));
-        unless(self.judgement.acknowledged > 0, "nothing was acknowledged".to_owned());
-        for (whose, trend) in [("this process", self.own_memory), ("the server", self.server_memory)] {
-            unless(trend.is_none_or(Trend::is_flat), format!("the memory of {whose} grew"));
-        }
-        faults
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Judgement { acknowledged, handled, lost, duplicates, out_of_order, .. } = self.judgement;
-        let faults = self.faults();
-        let rows = [
+    pub(crate) fn findings(self) -> Findings {
+        let Judgement { acknowledged, handled, lost, duplicates, out_of_order, strangers } = self.judgement;
+        let rows = vec![
             ("time", format!("{:.1} minutes", self.length.as_secs_f64() / 60.0)),
             ("restarts", format!("{} graceful, {} by SIGKILL", self.stopped, self.killed)),
             ("published", format!("{}, of which {acknowledged} acknowledged and {} failed", self.published, self.failed)),
@@ -58,18 +39,24 @@ impl fmt::Display for Report {
             ("dead letters", self.dead_letters.map_or_else(|| "not kept".to_owned(), |letters| letters.to_string())),
             ("memory here", told(self.own_memory)),
             ("memory of the server", told(self.server_memory)),
-            ("verdict", if faults.is_empty() { "passed".to_owned() } else { format!("FAILED: {}", faults.join("; ")) }),
         ];
-        writeln!(f, "{}", self.server)?;
-        rows.iter().try_for_each(|(name, value)| writeln!(f, "  {name:<21} {value}"))
+        let mut findings = Findings { server: self.server, rows, faults: Vec::new() };
+        findings.unless(lost == 0, format!("{lost} acknowledged events were lost"));
+        findings.unless(out_of_order == 0, format!("{out_of_order} events were handled out of order"));
+        findings.unless(strangers == 0, format!("{strangers} deliveries were of events that nobody published"));
+        findings.unless(self.dead_letters.unwrap_or_default() == 0, format!("{:?} events became dead letters", self.dead_letters));
+        findings.unless(acknowledged > 0, "nothing was acknowledged".to_owned());
+        for (whose, trend) in [("this process", self.own_memory), ("the server", self.server_memory)] {
+            findings.unless(trend.is_none_or(Trend::is_flat), format!("the memory of {whose} grew"));
+        }
+        findings
     }
 }
 
 fn told(trend: Option<Trend>) -> String {
-    let mb = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     trend.map_or_else(
         || "not measured".to_owned(),
-        |Trend { first, last, most }| format!("{:.1} MiB early, {:.1} MiB late, {:.1} MiB at most", mb(first), mb(last), mb(most)),
+        |Trend { first, last, most }| format!("{} early, {} late, {} at most", mib(first), mib(last), mib(most)),
     )
 }
 
@@ -100,9 +87,9 @@ mod tests {
     #[test]
     fn a_loss_and_growth_are_faults_and_duplicates_are_none() {
         let fine = Judgement { acknowledged: 10, handled: 10, duplicates: 3, ..Judgement::default() };
-        assert_eq!(report(fine, None).faults(), Vec::<String>::new());
+        assert_eq!(report(fine, None).findings().faults, Vec::<String>::new());
         let grown = Trend { first: 50 << 20, last: 90 << 20, most: 90 << 20 };
-        let told = report(Judgement { lost: 2, ..fine }, Some(grown)).to_string();
+        let told = report(Judgement { lost: 2, ..fine }, Some(grown)).findings().to_string();
         assert!(told.contains("FAILED: 2 acknowledged events were lost; the memory of this process grew"), "{told}");
     }
 }

@@ -3,8 +3,8 @@
 use crate::options::Backend;
 use eventbus_testing::servers::{NatsServer, RedisServer};
 
-/// How many events are retained: soon so many, so that what is retained does not look like growth.
-const RETAINED: u32 = 20_000;
+/// How many events to retain where it shall soon be so many, so that what is retained does not look like growth.
+pub(crate) const FEW: u32 = 20_000;
 
 /// A server with durable settings: what it has acknowledged is on its disk.
 #[derive(Debug)]
@@ -23,14 +23,15 @@ impl Server {
         }
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// Where so many events are retained.
+    pub(crate) fn url(&self, retained: u32) -> String {
         match self {
-            Self::None => format!("memory:?retain_events={RETAINED}"),
+            Self::None => format!("memory:?retain_events={retained}"),
             // It comes back each time, so that there is no reason to give up.
             Self::Nats(server) => {
-                format!("{}/soak?max_msgs={RETAINED}&dedup_window=30s&reconnect_wait=200ms&max_reconnects=unlimited", server.url())
+                format!("{}/soak?max_msgs={retained}&dedup_window=30s&reconnect_wait=200ms&max_reconnects=unlimited", server.url())
             }
-            Self::Redis(server) => format!("{}?prefix=soak&max_msgs={RETAINED}&dedup_window=30s", server.url()),
+            Self::Redis(server) => format!("{}?prefix=soak&max_msgs={retained}&dedup_window=30s", server.url()),
         }
     }
 

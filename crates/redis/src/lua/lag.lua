@@ -24,21 +24,28 @@ if redis.call('EXISTS', stream) == 1 then
 end
 if not info then return redis.error_reply('NOGROUP there is no group of this name') end
 
--- The server's own count is right as a rule, but not after entries were removed; a small one is counted.
-local MOST = 100
 local last, length = number(info, 'last-delivered-id'), redis.call('XLEN', stream)
-local after = redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', 1)
-local first = after[1]
+local first = redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', 1)[1]
+
+-- Counts what follows, unless that is too much to look at.
+local MOST, MOST_BYTES, PAGE = 100, 1024 * 1024, 10
+local function count()
+  local found, bytes, from = 0, 0, '(' .. last
+  repeat
+    local page = redis.call('XRANGE', stream, from, '+', 'COUNT', PAGE)
+    for _, entry in ipairs(page) do
+      found, from = found + 1, '(' .. entry[1]
+      for _, text in ipairs(entry[2]) do bytes = bytes + #text end
+    end
+    if #page < PAGE then return found end
+  until found > MOST or bytes > MOST_BYTES
+end
+
+-- The server's own count is right as a rule, but not after entries were removed, nor after it was restarted.
 local undelivered = 0
 if first then
   local said = number(info, 'lag')
-  if type(said) ~= 'number' then said = nil end
-  if said and said > MOST then
-    undelivered = math.min(said, length)
-  else
-    undelivered = #redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', MOST + 1)
-    if undelivered > MOST then undelivered = length end
-  end
+  undelivered = count() or type(said) == 'number' and math.min(said, length) or length
 end
 
 local pending = redis.call('XPENDING', stream, group)

@@ -46,7 +46,7 @@ for _, group in ipairs(groups) do
       if #page > 0 then from = '(' .. page[#page][1] end
     until #page < 20 or passed >= 1000
   end
-  behind[#behind + 1] = {name = number(group, 'name'), read = read, passed = passed}
+  behind[#behind + 1] = {name = number(group, 'name'), last = last, read = read, passed = passed}
 end
 
 if aged then redis.call('XTRIM', stream, 'MINID', '~', string.format('%.0f', oldest)) end
@@ -54,10 +54,15 @@ if most > 0 then redis.call('XTRIM', stream, 'MAXLEN', '~', most) end
 local removed = before - redis.call('XLEN', stream)
 if removed == 0 then return 0 end
 
-local added = number(redis.call('XINFO', 'STREAM', stream), 'entries-added')
+local info = redis.call('XINFO', 'STREAM', stream)
+local added, newest = number(info, 'entries-added'), number(info, 'last-generated-id')
+local kept = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
 for _, group in ipairs(behind) do
   local lost
-  if group.passed then
+  if not above(kept and kept[1] or newest, group.last) then
+    -- It has been given more than was removed. The server's own count may say otherwise after a restart.
+    lost = 0
+  elseif group.passed then
     lost = group.passed >= 1000 and 0 or removed - group.passed
   else
     -- All that was ever removed, less what the group was given, but no more than was removed now.
