@@ -135,9 +135,6 @@ impl GroupSource {
             self.give_back_unseen(reading).await?;
         }
         let is_lost = self.grounds.api.link.connection() != connection;
-        if !is_lost && !reading.puller.is_open() {
-            reading.puller.forget_given_up();
-        }
         reading.trace.resume(&consumer, connection, is_lost);
         Ok(())
     }
