@@ -27,7 +27,7 @@ Tasks:
   ci                       Everything that a change must pass: formatting, lints, documentation, each feature, the tests, the costs of
                            an event, the tests in containers, the demo
   bench [FILTER] [OPTION…] Measure beside the raw clients and the peers; --json, --quick, --report and --list are its options
-  soak [OPTION…]           Publish steadily for minutes while the server is restarted again and again; --help names the options
+  soak [OPTION…]           Publish for minutes while the server is restarted again and again, or very much at once; --help names the options
 
 Each step prints its command and its time. The first that fails ends the task with its name and the command to repeat it.
 CARGO_TARGET_DIR is used as it is given. Exit codes: 0 done, 1 a step failed, 2 wrong usage.";

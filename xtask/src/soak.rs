@@ -1,4 +1,4 @@
-//! Minutes of steady traffic through a server that is restarted again and again.
+//! Trials of minutes: a server that is restarted again and again, and very much at once.
 
 use crate::{
     command::cargo,

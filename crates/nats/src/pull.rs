@@ -15,6 +15,8 @@ use tokio::time::Instant;
 
 /// How long a request waits at the server. A member that leaves waits as long for its last one to be over.
 pub(crate) const EXPIRES: Duration = Duration::from_millis(500);
+/// How long a request may wait of one who is [patient](Puller::patient).
+const LONGEST: Duration = Duration::from_secs(8);
 /// How much longer it may take to hear of a request.
 const GRACE: Duration = Duration::from_secs(1);
 /// How many bytes are asked for at once. A server ends the connection of a client that has more than its `max_pending` to read, which is 64 MiB
@@ -35,19 +37,22 @@ pub(crate) struct Puller {
     requests: u64,
     open: Option<Open>,
     given_up: GivenUp,
+    /// How long the next request is to wait, and how long one may.
+    expires: Duration,
+    longest: Duration,
     /// How many requests were refused one after the other.
     refused: u32,
     /// When the next one may be made.
     not_before: Instant,
 }
 
-/// Requests that were given up.
+/// Requests that were given up. How long they take is no sign that the server is done with them: it may stand still, and what it has sent may
+/// be on its way for long.
+#[derive(Default)]
 struct GivenUp {
     count: u64,
     /// How many messages they might still bring.
     left: usize,
-    /// Until when the server may serve them.
-    until: Instant,
 }
 
 /// The request that is open.
@@ -55,6 +60,8 @@ struct Open {
     number: u64,
     asked: usize,
     left: usize,
+    /// Whether it waits at the server for messages to come, behind those that were made before.
+    waits: bool,
     until: Instant,
     losses: u64,
 }
@@ -85,10 +92,18 @@ impl Puller {
             arriving,
             requests: 0,
             open: None,
-            given_up: GivenUp { count: 0, left: 0, until: Instant::now() },
+            given_up: GivenUp::default(),
+            expires: EXPIRES,
+            longest: EXPIRES,
             refused: 0,
             not_before: Instant::now(),
         })
+    }
+
+    /// Asks less often as long as nothing comes. That a consumer is lost is noticed later then, but no later than nothing had come before.
+    pub(crate) fn patient(mut self) -> Self {
+        self.longest = LONGEST;
+        self
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -112,21 +127,20 @@ impl Puller {
 
     /// How many requests of this one may wait at the server: where more do, somebody else asks, too.
     pub(crate) fn waiting(&self) -> u64 {
-        u64::from(self.is_open()) + if self.given_up.until > Instant::now() { self.given_up.count } else { 0 }
+        u64::from(self.is_open()) + self.given_up.count
     }
 
     /// Gives up the request that is open. Whether there was one.
     fn give_up(&mut self) -> bool {
-        let open = self.open.take();
-        if let Some(open) = &open {
-            self.give_up_on(open.left, open.until);
-        }
-        open.is_some()
+        let Some(open) = self.open.take() else { return false };
+        self.given_up.count += 1;
+        self.given_up.left += open.left;
+        true
     }
 
-    fn give_up_on(&mut self, left: usize, until: Instant) {
-        let GivenUp { count, left: before, until: then } = self.given_up;
-        self.given_up = GivenUp { count: count + 1, left: before + left, until: then.max(until) };
+    /// What was sent so far has arrived or was asked for again. Requests that were given up may wait at the server all the same.
+    pub(crate) fn owes_nothing(&mut self) {
+        self.given_up.left = 0;
     }
 
     /// A name that only this one has.
@@ -137,24 +151,27 @@ impl Puller {
     /// Asks for at most so many messages, and where `bytes` are said for at most so many bytes.
     pub(crate) async fn ask(&mut self, messages: usize, bytes: Option<usize>) -> Result<()> {
         let bytes = bytes.map_or_else(String::new, |bytes| format!(",\"max_bytes\":{bytes}"));
-        self.ask_for(messages, format!("{{\"batch\":{messages},\"expires\":{}{bytes}}}", EXPIRES.as_nanos())).await
+        self.ask_for(messages, true, format!("{{\"batch\":{messages},\"expires\":{}{bytes}}}", self.expires.as_nanos())).await
     }
 
     /// Asks for at most so many messages of those that are there.
     pub(crate) async fn ask_for_what_is_there(&mut self, messages: usize) -> Result<()> {
-        self.ask_for(messages, format!("{{\"batch\":{messages},\"no_wait\":true}}")).await
+        self.ask_for(messages, false, format!("{{\"batch\":{messages},\"no_wait\":true}}")).await
     }
 
-    async fn ask_for(&mut self, messages: usize, question: String) -> Result<()> {
+    async fn ask_for(&mut self, messages: usize, waits: bool, question: String) -> Result<()> {
         self.link.check()?;
         self.requests += 1;
-        if self.given_up.until <= Instant::now() {
-            (self.given_up.count, self.given_up.left) = (0, 0);
-        }
         let number = self.requests;
         // Noted first: a future that is dropped after the sending must not leave a request that nobody knows of.
-        self.open =
-            Some(Open { number, asked: messages, left: messages, until: Instant::now() + EXPIRES + GRACE, losses: self.link.losses() });
+        self.open = Some(Open {
+            number,
+            asked: messages,
+            left: messages,
+            waits,
+            until: Instant::now() + self.expires + GRACE,
+            losses: self.link.losses(),
+        });
         let sent = self.link.client.publish_with_reply(self.target.clone(), format!("{}.{number}", self.inbox), question.into()).await;
         sent.map_err(|error| {
             self.open = None;
@@ -213,6 +230,11 @@ impl Puller {
         let open = self.open.take_if(is_of)?;
         let refused = std::mem::take(&mut self.refused);
         let said = message.description.as_deref().unwrap_or_default();
+        if status == StatusCode::TIMEOUT && open.waits {
+            // The server gives up one request after the other.
+            self.given_up = GivenUp::default();
+            self.expires = (2 * self.expires).min(self.longest);
+        }
         match status {
             StatusCode::REQUEST_TERMINATED if said.contains("MaxBytes") => {
                 return Some(if open.left == open.asked { Pulled::TooLarge } else { Pulled::Over });
@@ -231,19 +253,67 @@ impl Puller {
     /// Reads where a message stands. What is no delivery of a stream is passed over.
     fn place(&mut self, message: Message) -> Option<Pulled> {
         let place = message.reply.as_deref().and_then(reply::place)?;
-        self.refused = 0;
+        (self.refused, self.expires) = (0, EXPIRES);
         if let Some(open) = &mut self.open {
             open.left -= 1;
             // It says nothing when it has brought all.
             if open.left == 0 {
-                let until = open.until;
                 self.open = None;
-                if self.given_up.left > 0 {
-                    // One of those may have brought some of that, and this one may still be served.
-                    self.give_up_on(0, until);
-                }
+                // One of those may have brought some of that, and this one may still be served.
+                self.given_up.count += u64::from(self.given_up.left > 0);
             }
         }
         Some(Pulled::Message(message, place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_nats::jetstream;
+    use eventbus_testing::servers::NatsServer;
+
+    /// One that asks a consumer of everything.
+    async fn puller(server: &NatsServer) -> (jetstream::Context, Puller) {
+        let client = async_nats::connect(server.url()).await.unwrap();
+        let context = jetstream::new(client.clone());
+        let config = jetstream::stream::Config { name: "S".to_owned(), subjects: vec!["s.>".to_owned()], ..Default::default() };
+        let stream = context.create_stream(config).await.unwrap();
+        let config = jetstream::consumer::pull::Config { durable_name: Some("g".to_owned()), ..Default::default() };
+        stream.create_consumer(config).await.unwrap();
+        (context, Puller::new(&Link::borrowed(client), "S", "g").await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_for_is_owed_until_the_server_says_that_it_is_done_however_long_that_takes() {
+        let server = NatsServer::start().await;
+        let (_, mut puller) = puller(&server).await;
+        server.pause();
+        for requests in 1..=2 {
+            puller.ask(5, None).await.unwrap();
+            assert!(matches!(puller.next().await, Ok(Pulled::Silence)), "a server that stands still");
+            assert_eq!((puller.owed(), puller.waiting()), (5 * requests, requests as u64));
+        }
+        puller.ask(5, None).await.unwrap();
+        server.resume();
+        // The last one waits behind those before it.
+        assert!(matches!(puller.next().await, Ok(Pulled::Over)));
+        assert_eq!((puller.owed(), puller.waiting()), (0, 0));
+    }
+    #[tokio::test]
+    async fn who_is_patient_asks_less_often_until_something_comes() {
+        let server = NatsServer::start().await;
+        let (context, puller) = puller(&server).await;
+        let mut puller = puller.patient();
+        let begun = Instant::now();
+        for _ in 0..2 {
+            puller.ask(5, None).await.unwrap();
+            assert!(matches!(puller.next().await, Ok(Pulled::Over)));
+        }
+        assert!(begun.elapsed() >= 3 * EXPIRES, "{:?}", begun.elapsed());
+        puller.ask(1, None).await.unwrap();
+        context.publish("s.a", "".into()).await.unwrap().await.unwrap();
+        assert!(matches!(puller.next().await, Ok(Pulled::Message(..))));
+        assert_eq!(puller.expires, EXPIRES);
     }
 }

@@ -9,14 +9,14 @@ use crate::{
 use eventbus::{Bus, Context, Error, Event, Handler, HandlerError, Subscribe, Subscription, async_trait};
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
 use tokio::{runtime::Handle, task::JoinSet, time::sleep};
 
-/// How many subscribe, or close, at once.
+/// How many subscribe, or close, or come and go at once.
 const AT_ONCE: u32 = 16;
 /// How many are published together.
 const BATCH: u32 = 500;
@@ -82,7 +82,7 @@ async fn many_at_once(bus: &Arc<dyn Bus>, subscriptions: u32, findings: &mut Fin
     Ok(())
 }
 
-/// Groups come and go, one after the other, and one that stays gets everything.
+/// Groups come and go, a few at once, and one that stays gets everything.
 async fn come_and_go(bus: &Arc<dyn Bus>, groups: u32, findings: &mut Findings) -> Result<(), Error> {
     let (steady, passing) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let stays = bus.subscribe(Subscribe::to("churn").group("steady"), Arc::new(Counting(Arc::clone(&steady)))).await?;
@@ -100,14 +100,18 @@ async fn come_and_go(bus: &Arc<dyn Bus>, groups: u32, findings: &mut Findings) -
         }
     });
     let (tasks_before, begun) = (tasks(), Instant::now());
-    let mut samples = Samples::with_capacity(groups as usize);
-    for number in 0..groups {
-        let group = format!("passing-{number}");
-        let member = bus.subscribe(Subscribe::to("churn").group(&group), Arc::new(Counting(Arc::clone(&passing)))).await?;
-        member.close().await?;
-        bus.delete_group(&group).await?;
-        samples.take(memory::own());
-    }
+    let samples = Arc::new(Mutex::new(Samples::with_capacity(groups as usize)));
+    side_by_side(groups, |number| {
+        let (bus, handler, samples) = (Arc::clone(bus), Arc::new(Counting(Arc::clone(&passing))), Arc::clone(&samples));
+        async move {
+            let group = format!("passing-{number}");
+            bus.subscribe(Subscribe::to("churn").group(&group), handler).await?.close().await?;
+            bus.delete_group(&group).await?;
+            samples.lock().unwrap_or_else(PoisonError::into_inner).take(memory::own());
+            Ok(())
+        }
+    })
+    .await?;
     let churning = begun.elapsed();
     over.store(true, SeqCst);
     let published = publishing.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
@@ -115,7 +119,7 @@ async fn come_and_go(bus: &Arc<dyn Bus>, groups: u32, findings: &mut Findings) -
     let (handled, left) = (steady.load(SeqCst), tasks().saturating_sub(tasks_before));
     let there = bus.stats().await?.groups.len();
     stays.close().await?;
-    let trend = samples.trend();
+    let trend = samples.lock().unwrap_or_else(PoisonError::into_inner).trend();
     let memory = trend.map_or_else(|| "not measured".to_owned(), |trend| format!("{} early, {} late", mib(trend.first), mib(trend.last)));
     findings.rows.extend([
         ("came and went", format!("{groups} groups in {:.0} s, beside {published} publishes", churning.as_secs_f64())),

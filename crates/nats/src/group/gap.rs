@@ -117,14 +117,15 @@ impl GroupSource {
         else {
             return self.recover(reading).await;
         };
-        let owed = reading.puller.owed() + reading.trace.late();
+        // As it was when the server answered: a request that is over since then waited, too.
+        let (owed, waiting) = (reading.puller.owed() + reading.trace.late(), reading.puller.waiting());
         // What was sent before that answer is here by now.
         self.take_in_all(reading).await?;
         if super::born(&consumer) != *self.known().born {
             return self.recover(reading).await;
         }
         self.ledger().resume(&consumer);
-        if consumer.num_waiting > reading.puller.waiting() {
+        if consumer.num_waiting > waiting {
             reading.trace.share();
         }
         if !reading.trace.is_shared() {
@@ -135,6 +136,9 @@ impl GroupSource {
             self.give_back_unseen(reading).await?;
         }
         let is_lost = self.grounds.api.link.connection() != connection;
+        if !is_lost && !reading.puller.is_open() {
+            reading.puller.owes_nothing();
+        }
         reading.trace.resume(&consumer, connection, is_lost);
         Ok(())
     }

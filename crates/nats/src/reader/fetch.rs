@@ -43,7 +43,7 @@ pub(super) async fn begin(grounds: &Grounds, plan: &Plan, place: &From) -> Resul
     let mut subjects = filter::subjects(&grounds.prefix, &plan.patterns, true);
     subjects.sort();
     let exact = info.config.filters() == subjects && filter::is_narrow(&plan.patterns);
-    let puller = Puller::new(link, &grounds.stream, &info.name).await?;
+    let puller = Puller::new(link, &grounds.stream, &info.name).await?.patient();
     let consumer = Consumer { name: info.name, arrived: 0, known: info.num_pending };
     let filter = Filter::new(&grounds.prefix, &plan.patterns, exact);
     Ok((consumer, Reading { puller, filter, is_doubtful: false, missing_since: None, is_too_large: false, losses, reported: losses }))
