@@ -77,16 +77,25 @@ async fn a_server_that_is_busy_with_a_script_is_waited_for() {
         answer.is_err_and(|error| error.code() == Some("BUSY"))
     })
     .await;
-    scene.come_back_in_vain().await;
+    // Valkey lets in who comes back, from 9 on, and refuses what else they ask for.
+    let lets_in = scene.admin.send_packed_command(cmd("CLIENT").arg("ID")).await.and_then(Value::extract_error).is_ok();
+    if lets_in {
+        scene.proxy.reset();
+    } else {
+        scene.come_back_in_vain().await;
+    }
     let publishing = tokio::spawn({
         let bus = Arc::clone(&scene.bus);
         async move { bus.publish(numbered(2)).await }
     });
-    let tries = scene.proxy.accepted() + 5;
+    let tries = scene.proxy.accepted() + if lets_in { 0 } else { 5 };
     until("a publish that is tried", async || scene.proxy.accepted() >= tries || publishing.is_finished()).await;
     let _: String = ask(&mut scene.admin, &words("SCRIPT KILL")).await;
     publishing.await.unwrap().unwrap();
     let _ = running.await;
+    if lets_in {
+        return scene.close().await;
+    }
     let stats: String = ask(&mut scene.admin, &words("INFO commandstats")).await;
     let select = stats.lines().find(|line| line.starts_with("cmdstat_select:")).unwrap();
     assert!(!select.contains("rejected_calls=0"), "the choice of the database was refused: {select}");
