@@ -7,8 +7,13 @@ use super::{
     server::{Shape, launch, server_methods},
     source::{Kind, NATS},
 };
-use std::{fmt::Write, net::SocketAddr, path::Path};
+use std::{fmt::Write, net::SocketAddr, path::Path, time::Duration};
 use tempfile::TempDir;
+
+/// How long the servers of a cluster may take to find each other.
+const MEETING: Duration = Duration::from_secs(30);
+/// How often a cluster is started before that is a failure: now and then those of 2.10 do not hear of each other's room for streams.
+const CLUSTERS: u32 = 3;
 
 /// A `nats-server` of a test's own, with JetStream, which the test may kill, pause and start again. Dropping it kills it.
 #[derive(Debug)]
@@ -46,6 +51,18 @@ impl NatsServer {
     /// # Panics
     /// As [`start`](Self::start) does.
     pub async fn cluster(size: usize) -> Vec<Self> {
+        let mut tries = 1;
+        loop {
+            match Self::begin_cluster(size).await {
+                Ok(servers) => return servers,
+                Err(fault) if tries < CLUSTERS => eprintln!("{fault}\nanother cluster is started"),
+                Err(fault) => panic!("{fault}"),
+            }
+            tries += 1;
+        }
+    }
+
+    async fn begin_cluster(size: usize) -> Result<Vec<Self>, String> {
         let routes: Vec<SocketAddr> = (0..size).map(|_| port::free()).collect();
         let known = routes.iter().map(|route| format!("nats://{route}")).collect::<Vec<_>>().join(", ");
         let mut servers = Vec::with_capacity(size);
@@ -57,12 +74,12 @@ impl NatsServer {
             servers.push(builder.start().await);
         }
         for server in &servers {
-            server.node.wait_for(Ready::JetStream).await;
+            server.node.wait_for(Ready::JetStream, MEETING).await?;
         }
         if let Some(server) = servers.first() {
-            server.node.wait_for(Ready::Replicas(size)).await;
+            server.node.wait_for(Ready::Replicas(size), MEETING).await?;
         }
-        servers
+        Ok(servers)
     }
 
     /// Its URL, such as `nats://127.0.0.1:14222`.

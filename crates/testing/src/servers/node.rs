@@ -131,20 +131,18 @@ impl Node {
         }
     }
 
-    /// Waits until it is ready in another sense than at its start.
-    pub(super) async fn wait_for(&self, ready: Ready) {
-        if let Err(fault) = self.answers_as(ready).await {
-            panic!("{self}: {fault}");
-        }
+    /// Waits until it is ready in another sense than at its start, for so long. The error names it, and says why it is not.
+    pub(super) async fn wait_for(&self, ready: Ready, patience: Duration) -> Result<(), String> {
+        self.answers_as(ready, patience).await.map_err(|fault| format!("{self}: {fault}"))
     }
 
     async fn answers(&self) -> Result<(), String> {
-        self.answers_as(self.recipe.ready).await
+        self.answers_as(self.recipe.ready, PATIENCE).await
     }
 
     /// Waits until it is ready. The error says why it is not, with the end of its log.
-    async fn answers_as(&self, ready: Ready) -> Result<(), String> {
-        let deadline = Instant::now() + PATIENCE;
+    async fn answers_as(&self, ready: Ready, patience: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + patience;
         loop {
             let answer = ready.ask(self.address()).await;
             // Also after an answer: another one may have the port, and answer in its place.
@@ -153,7 +151,7 @@ impl Node {
             }
             let Err(fault) = answer else { return Ok(()) };
             if Instant::now() > deadline {
-                return Err(format!("it is not ready after {PATIENCE:?}: {fault}. Its log ends with:\n{}", self.log_tail()));
+                return Err(format!("it is not ready after {patience:?}: {fault}. Its log ends with:\n{}", self.log_tail()));
             }
             sleep(PACE).await;
         }
