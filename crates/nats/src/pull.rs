@@ -100,7 +100,7 @@ impl Puller {
         })
     }
 
-    /// Asks less often as long as nothing comes. That a consumer is lost is noticed later then, but no later than nothing had come before.
+    /// Asks less often as long as nothing comes. That a consumer is lost may then be noticed as long after as nothing had come before.
     pub(crate) fn patient(mut self) -> Self {
         self.longest = LONGEST;
         self

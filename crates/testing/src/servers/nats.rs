@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 /// How long the servers of a cluster may take to find each other.
 const MEETING: Duration = Duration::from_secs(30);
-/// How often a cluster is started before that is a failure: now and then those of 2.10 do not hear of each other's room for streams.
+/// How often a cluster is started before that is a failure: now and then those of 2.10 find "no suitable peers" for
+/// replicas, for as long as they run.
 const CLUSTERS: u32 = 3;
 
 /// A `nats-server` of a test's own, with JetStream, which the test may kill, pause and start again. Dropping it kills it.
